@@ -1,0 +1,1 @@
+"""From findings to people: deduplicated, stateful, resolved when the cause is gone."""

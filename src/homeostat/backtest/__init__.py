@@ -1,0 +1,1 @@
+"""Replays a labelled table through the real loop on a simulated clock."""

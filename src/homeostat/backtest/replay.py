@@ -1,0 +1,239 @@
+"""The replay: initial model, then batch after batch through the gateway, labels when they are due, and the loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from homeostat.backtest.data import LabelledTable
+from homeostat.controllers.clock import SimulatedClock
+from homeostat.errors import InvalidData
+from homeostat.frames import finite, label_text
+from homeostat.ports import TrainingRequest
+from homeostat.records import Policy, Signature, Stage, Version, as_datetime
+from homeostat.registry.service import Registry, VersionDraft
+from homeostat.retraining.rules import evaluation_rows, offline_metrics
+from homeostat.retraining.service import describe_features
+from homeostat.retraining.trainers import raw_outputs, train_builtin
+from homeostat.serving.gateway import Predictions
+
+BATCHES = 400
+FEWEST_INITIAL = 50
+Progress = Callable[[int, int], None]
+
+
+class LoopUnderTest(Protocol):
+    """What a replay needs of a wired system."""
+
+    @property
+    def registry(self) -> Registry: ...
+
+    def predict(
+        self,
+        model: str,
+        rows: Any,
+        *,
+        ids: Any = None,
+        entities: Any = None,
+        event_time: Any = None,
+    ) -> Predictions: ...
+
+    def label(self, model: str, ids: Any, values: Any, *, event_time: Any = None, source: str = "api") -> int: ...
+
+    def tick(self) -> int: ...
+
+    def policy(self, model: str) -> Policy: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to replay: `initial` is the share of rows that the first model is made from."""
+
+    initial: float = 0.2
+    label_delay: timedelta = timedelta(0)
+    label_delay_rows: int = 0
+    seed: int = 0
+    batches: int = BATCHES
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What came of it: the output and version for each row after the initial part."""
+
+    initial: int
+    first: Version
+    output: npt.NDArray[Any]
+    version: npt.NDArray[np.int64]
+    labels_used: int
+    seconds: float
+    batch_ends: list[int] = field(default_factory=list)
+    batch_times: list[datetime] = field(default_factory=list)
+
+
+def initial_rows(table: LabelledTable, share: float) -> int:
+    """How many rows the first model is made from. Raises `InvalidData` where that leaves too few on either side."""
+    rows = round(table.rows * share)
+    if rows < FEWEST_INITIAL or table.rows - rows < FEWEST_INITIAL:
+        raise InvalidData(
+            f"An initial part of {share:.0%} is {rows} of {table.rows} rows; both sides need {FEWEST_INITIAL}. "
+            "Give more data, or another --initial."
+        )
+    if table.task.is_classification and len(set(table.target[:rows].tolist())) < 2:
+        raise InvalidData(f"The initial {rows:,} rows have one class only. Give a larger --initial.")
+    return rows
+
+
+def first_draft(
+    table: LabelledTable, initial: int, model: str, policy: Policy, *, seed: int, keep_training: bool = True
+) -> VersionDraft:
+    """The first version: the built-in trainer on the initial rows, compared on the latest of them."""
+    part = slice(0, initial)
+    columns = finite(table.columns.take(part))
+    target = table.target[part]
+    evaluation = evaluation_rows(initial, None, policy.training.evaluation_share)
+    request = TrainingRequest(
+        columns=columns,
+        kinds=table.kinds,
+        target=target,
+        task=table.task,
+        classes=table.classes,
+        change=None,
+        evaluation=evaluation,
+        seed=seed,
+        algorithms=policy.training.algorithms,
+        windows=("all",),
+        maximum_rows=policy.training.maximum_rows,
+    )
+    trained = train_builtin(request)
+    from homeostat.frames import to_pandas
+
+    late = slice(initial - evaluation, initial)
+    raw = raw_outputs(trained.evaluated, to_pandas(columns.take(late), table.kinds))
+    evaluated_classes = tuple(label_text(value) or "" for value in getattr(trained.evaluated, "classes_", ()))
+    signature = Signature(
+        task=table.task,
+        features=describe_features(columns, table.kinds),
+        target=table.target_name,
+        classes=tuple(label_text(value) or "" for value in getattr(trained.model, "classes_", ())),
+        positive=table.positive,
+    )
+    metrics = offline_metrics(target[late], raw, evaluated_classes, signature)
+    scores = raw
+    if table.task.is_classification:
+        known = table.positive in evaluated_classes
+        scores = raw[:, evaluated_classes.index(table.positive or "")] if known else raw.max(axis=1)
+    return VersionDraft(
+        model=model,
+        estimator=trained.model,
+        signature=signature,
+        columns=table.columns.take(part),
+        target=target,
+        times=table.times[part],
+        evaluation_scores=scores,
+        metrics={**metrics, "evaluation_rows": float(evaluation)},
+        parameters=trained.parameters,
+        keep_training=keep_training,
+        seed=seed,
+    )
+
+
+def install_first(
+    system: LoopUnderTest, table: LabelledTable, model: str, options: Options, clock: SimulatedClock
+) -> tuple[Version, int]:
+    """Register the first version and put it into production, unless an interrupted replay already did."""
+    initial = initial_rows(table, options.initial)
+    if any(held.name == model for held in system.registry.models()):
+        versions = system.registry.versions(model)
+        if versions:
+            first = versions[0]
+            if first.stage is Stage.DRAFT:
+                first = system.registry.install(model, 1, at=clock.now(), actor="backtest", reason="the first model")
+            return first, initial
+    draft = first_draft(table, initial, model, system.policy(model), seed=options.seed)
+    system.registry.register(draft, at=clock.now(), actor="backtest", reason="the first model")
+    return (
+        system.registry.install(model, 1, at=clock.now(), actor="backtest", reason="the first model"),
+        initial,
+    )
+
+
+def replay(
+    system: LoopUnderTest,
+    table: LabelledTable,
+    model: str,
+    options: Options,
+    clock: SimulatedClock,
+    *,
+    served: dict[str, tuple[Any, int]] | None = None,
+    progress: Progress | None = None,
+    after_batch: Callable[[int], None] | None = None,
+) -> Replayed:
+    """Replay the table. `served` are the rows that an interrupted replay had logged: id → (output or score, version)."""
+    started = time.perf_counter()
+    clock.advance_to(as_datetime(table.times[initial_rows(table, options.initial) - 1]))
+    first, initial = install_first(system, table, model, options, clock)
+    rows = table.rows
+    is_regression = not table.task.is_classification
+    output: npt.NDArray[Any] = np.full(rows, np.nan) if is_regression else np.full(rows, None, dtype=object)
+    version = np.zeros(rows, dtype=np.int64)
+    ids = np.array([f"row-{position:09d}" for position in range(rows)], dtype=object)
+    due = label_times(table, options)
+    edges = np.unique(np.linspace(initial, rows, min(options.batches, rows - initial) + 1).round().astype(int))
+    replayed = Replayed(initial, first, output, version, 0, 0.0)
+    labelled_until = initial
+    known = served or {}
+    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        now = as_datetime(table.times[end - 1])
+        clock.advance_to(now)
+        if ids[end - 1] in known:
+            for position in range(start, end):
+                output[position], version[position] = known[ids[position]]
+        else:
+            part = slice(start, end)
+            answer = system.predict(
+                model,
+                table.columns.take(part),
+                ids=ids[part],
+                entities=None if table.entities is None else table.entities[part],
+                event_time=table.times[part],
+            )
+            output[part] = answer.score if is_regression else answer.output
+            version[part] = answer.version
+        ripe = _ripe(due, labelled_until, end, now, options)
+        if ripe > labelled_until:
+            part = slice(labelled_until, ripe)
+            moments = np.maximum(due[part], table.times[part])
+            system.label(model, ids[part], table.target[part].tolist(), event_time=moments, source="backtest")
+            labelled_until = ripe
+        system.tick()
+        replayed.batch_ends.append(end)
+        replayed.batch_times.append(now)
+        if after_batch is not None:
+            after_batch(end)
+        if progress is not None:
+            progress(end - initial, rows - initial)
+    replayed.labels_used = labelled_until - initial
+    replayed.output, replayed.version = output[initial:], version[initial:]
+    replayed.seconds = time.perf_counter() - started
+    return replayed
+
+
+def label_times(table: LabelledTable, options: Options) -> npt.NDArray[np.datetime64]:
+    """When each row's label comes."""
+    return table.times + np.timedelta64(round(options.label_delay.total_seconds() * 1e6), "us")
+
+
+def _ripe(
+    due: npt.NDArray[np.datetime64], labelled_until: int, end: int, now: datetime, options: Options
+) -> int:
+    """Up to which row the labels have come by now."""
+    from homeostat.records import as_datetime64
+
+    by_time = int(np.searchsorted(due, as_datetime64(now), side="right"))
+    return max(labelled_until, min(by_time, end - options.label_delay_rows))

@@ -1,0 +1,1 @@
+"""Adapters to the outside: served models, data sources, notifiers."""

@@ -1,0 +1,227 @@
+"""What every served form shares: its description in `serving.json`, and the checks around each prediction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from homeostat import frames, records
+from homeostat.connectors.models.program import Step
+from homeostat.errors import CompilationFailed, ScoringFailed
+from homeostat.frames import Array, Floats
+
+DESCRIPTION = "serving.json"
+LAYOUT = 1
+
+
+class Predictor(Protocol):
+    """Anything that scores typed columns."""
+
+    def predict(self, columns: Mapping[str, Array]) -> Floats:
+        """Probabilities (n, classes) in the order of the signature's classes, or values (n,) for regression."""
+        ...
+
+
+class Refusals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Columns in which the original refuses a value, so that the served form does too."""
+
+    missing: tuple[str, ...] = ()
+    infinite: tuple[str, ...] = ()
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the other files are to be used: all that is not native bytes.
+
+    `columns` are the inputs in the order that the model was fitted with; `classes` the label texts in the order of
+    the model's own classes; `probabilities` is false where the original only names a class, and `coded` says that
+    the native model names it by its position; `narrow` says that values are rounded to 32-bit floats; `averaged` that
+    the output is the mean of the trees; `steps` come before the native model; `files` are the SHA-256 of the other files.
+    """
+
+    layout: int = LAYOUT
+    format: str
+    columns: tuple[str, ...]
+    frame: bool
+    classes: tuple[str, ...] = ()
+    probabilities: bool = True
+    coded: bool = False
+    narrow: bool = False
+    averaged: bool = False
+    width: int = 0
+    steps: tuple[Step, ...] | None = None
+    refuses: Refusals = Refusals()
+    files: dict[str, str] = {}
+
+
+class _Sealed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    sha256: str
+    body: msgspec.Raw
+
+
+class Core(Protocol):
+    """The inner predictor of one format: no checks, the model's own order of classes."""
+
+    def outputs(self, columns: Mapping[str, Array], rows: int) -> Array:
+        """Probabilities (n, classes) in the model's order, or values (n,)."""
+        ...
+
+
+def seal(description: Description, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files with their description, which carries their hashes and its own."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    body = msgspec.json.encode(msgspec.structs.replace(description, files=hashes))
+    sealed = _Sealed(sha256=hashlib.sha256(body).hexdigest(), body=msgspec.Raw(body))
+    return {DESCRIPTION: msgspec.json.encode(sealed), **files}
+
+
+def unseal(files: Mapping[str, bytes]) -> Description:
+    """The description of the files, once they are known to be what was written.
+
+    Native parsers see only bytes that passed this check. Raises `CompilationFailed` where anything was changed.
+    """
+    if DESCRIPTION not in files:
+        raise CompilationFailed(f"The version has no {DESCRIPTION}; register it anew.", files=sorted(files))
+    try:
+        sealed = msgspec.json.decode(files[DESCRIPTION], type=_Sealed)
+        body = bytes(sealed.body)
+        if hashlib.sha256(body).hexdigest() != sealed.sha256:
+            raise CompilationFailed(f"{DESCRIPTION} was changed since it was written; register the version anew.")
+        description = msgspec.json.decode(body, type=Description)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CompilationFailed(
+            f"{DESCRIPTION} can't be read ({error}); restore it from a backup, or register the version anew."
+        ) from error
+    if description.layout != LAYOUT:
+        raise CompilationFailed(
+            f"{DESCRIPTION} has layout {description.layout}, but this release reads {LAYOUT}; register it anew."
+        )
+    for name, expected in description.files.items():
+        if name not in files:
+            raise CompilationFailed(f"The version lacks its file '{name}'; restore it, or register the version anew.")
+        if hashlib.sha256(files[name]).hexdigest() != expected:
+            raise CompilationFailed(
+                f"File '{name}' is not what was written; restore it from a backup, or register the version anew.",
+                path=name,
+            )
+    return description
+
+
+def check_fits(description: Description, signature: records.Signature) -> None:
+    """Raise `CompilationFailed` unless the description speaks of the signature's features and classes."""
+    unknown = [name for name in description.columns if name not in signature.kinds]
+    if unknown:
+        raise CompilationFailed(
+            f"The served model takes columns that the signature lacks: {', '.join(unknown)}.", columns=unknown
+        )
+    if not signature.task.is_classification:
+        if description.classes:
+            raise CompilationFailed("The served model names classes but the signature's task is regression.")
+        return
+    if not description.classes:
+        raise CompilationFailed("The served model has no classes but the signature's task is classification.")
+    foreign = [name for name in description.classes if name not in signature.classes]
+    if foreign:
+        raise CompilationFailed(
+            f"The served model knows classes that the signature lacks: {', '.join(foreign)}.", classes=foreign
+        )
+
+
+class Served:
+    """A core with the checks that every format shares: inputs, refusals, order of classes, finite outputs."""
+
+    def __init__(self, core: Core, description: Description, signature: records.Signature) -> None:
+        self._core = core
+        self._format = description.format
+        self._columns = description.columns
+        kinds = signature.kinds
+        self._numbers = frozenset(name for name in description.columns if kinds[name].is_number)
+        self._no_missing = description.refuses.missing
+        self._no_infinite = description.refuses.infinite
+        self._classes = len(signature.classes)
+        self._model_classes = len(description.classes)
+        self._order = [signature.classes.index(name) for name in description.classes]
+        self._in_order = self._order == list(range(self._classes))
+
+    def predict(self, columns: Mapping[str, Array]) -> Floats:
+        """Score typed columns.
+
+        Gives float64 (n, classes) in the order of the signature's classes, or (n,) for regression. Raises
+        `ScoringFailed` where a column is absent or of another type, or where the original would refuse.
+        """
+        rows = self._check_inputs(columns)
+        if rows == 0:
+            return np.empty((0, self._classes) if self._classes else (0,))
+        try:
+            given = self._core.outputs(columns, rows)
+        except ScoringFailed:
+            raise
+        except Exception as error:
+            raise ScoringFailed(
+                f"The {self._format} model refused the rows: {type(error).__name__}: {error}", format=self._format
+            ) from error
+        return self._check_outputs(np.asarray(given, dtype=np.float64), rows)
+
+    def _check_inputs(self, columns: Mapping[str, Array]) -> int:
+        rows = -1
+        for name in self._columns:
+            values = columns.get(name)
+            if values is None:
+                raise ScoringFailed(f"Feature '{name}' is missing from the rows to score.", feature=name)
+            if values.ndim != 1 or (rows >= 0 and len(values) != rows):
+                raise ScoringFailed(f"Feature '{name}' has not one value for each row.", feature=name)
+            if (values.dtype.kind == "O") is (name in self._numbers):
+                raise ScoringFailed(
+                    f"Feature '{name}' should be {'float64' if name in self._numbers else 'strings'} "
+                    f"but is {values.dtype}.",
+                    feature=name,
+                )
+            rows = len(values)
+        for name in self._no_missing:
+            if frames.missing(columns[name]).any():
+                raise ScoringFailed(
+                    f"Feature '{name}' has missing values, which the original model refuses; fill them, or train a "
+                    "model that takes them.",
+                    feature=name,
+                )
+        for name in self._no_infinite:
+            if np.isinf(columns[name]).any():
+                raise ScoringFailed(
+                    f"Feature '{name}' has infinite values, which the original model refuses.", feature=name
+                )
+        return max(rows, 0)
+
+    def _check_outputs(self, given: Floats, rows: int) -> Floats:
+        wanted = (rows, self._model_classes) if self._classes else (rows,)
+        if given.shape != wanted:
+            raise ScoringFailed(f"The {self._format} model gave outputs of shape {given.shape}, not {wanted}.")
+        if not np.isfinite(given).all():
+            raise ScoringFailed(f"The {self._format} model gave outputs that are no finite numbers.")
+        if not self._classes or self._in_order:
+            return given
+        ordered = np.zeros((rows, self._classes))
+        ordered[:, self._order] = given
+        return ordered
+
+
+def one_hot(index: Array, width: int) -> Floats:
+    """Probabilities 0 and 1 for models that only name a class.
+
+    >>> one_hot(np.array([1, 0]), 2).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    chosen: Floats = np.eye(width)[index]
+    return chosen
+
+
+def class_texts(model: Any) -> tuple[str, ...]:
+    """The label texts of a fitted classifier's classes, in its order; empty for a regressor."""
+    classes = getattr(model, "classes_", None)
+    if classes is None:
+        return ()
+    if isinstance(classes, list):
+        raise CompilationFailed("The model predicts several targets at once; train one model for each.")
+    return tuple(str(frames.label_text(label)) for label in classes)

@@ -1,0 +1,1 @@
+"""The loop: lease → reconcile → requeue, and one file a controller."""

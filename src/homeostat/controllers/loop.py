@@ -1,0 +1,104 @@
+"""The loop over models and controllers. A lease makes one of many replicas act; killing one anywhere is harmless."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import msgspec
+
+from homeostat.controllers.views import ModelView
+from homeostat.errors import Conflict, HomeostatError
+from homeostat.ports import ControlStore
+from homeostat.records import Finding, Lease, Model, Policy, Severity, Verdict
+
+_LOG = logging.getLogger("homeostat.controllers")
+LEASE = timedelta(seconds=60)
+MOST_ROUNDS = 20
+
+
+class Controller(Protocol):
+    """Looks at one model's records and moves them on."""
+
+    name: str
+
+    def reconcile(self, view: ModelView, policy: Policy, now: datetime) -> bool:
+        """Do what is due; returns whether anything changed, so that another round may find more to do."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Reconciles every model with every controller until nothing changes any more."""
+
+    store: ControlStore
+    controllers: Sequence[Controller]
+    view: Callable[[str], ModelView]
+    policy: Callable[[str], Policy]
+    holder: str
+
+    def run_due(self, now: datetime) -> int:
+        """One pass over all models; returns how many rounds did something."""
+        with self.store.read() as transaction:
+            models = [model.name for model in transaction.list(Model)]
+        return sum(self.run_model(model, now) for model in models)
+
+    def run_model(self, model: str, now: datetime) -> int:
+        """Reconcile one model until it is quiescent, if the lease can be had."""
+        if not self._lease(model, now):
+            return 0
+        view, policy = self.view(model), self.policy(model)
+        view.follow()
+        for rounds in range(MOST_ROUNDS):
+            changed = [self._reconcile(controller, view, policy, now) for controller in self.controllers]
+            if not any(changed):
+                return rounds
+        return MOST_ROUNDS
+
+    def _reconcile(self, controller: Controller, view: ModelView, policy: Policy, now: datetime) -> bool:
+        try:
+            return controller.reconcile(view, policy, now)
+        except Conflict as error:
+            # Somebody else moved the record first: the next pass sees what they made of it.
+            _LOG.info("%s of %s: %s", controller.name, view.model, error)
+        except HomeostatError as error:
+            _LOG.exception("%s of %s failed.", controller.name, view.model)
+            self._keep(controller.name, view.model, error, now)
+        return False
+
+    def _keep(self, controller: str, model: str, error: HomeostatError, now: datetime) -> None:
+        finding = Finding(
+            id=f"{model}:controller {controller}:{error.code}:{now.isoformat()}",
+            model=model,
+            check=f"controller {controller}",
+            at=now,
+            verdict=Verdict.ERROR,
+            severity=Severity.HIGH,
+            message=error.message,
+            evidence={"code": error.code},
+        )
+        with self.store.begin() as transaction:
+            if transaction.get(Finding, finding.id) is None:
+                transaction.insert(finding)
+
+    def _lease(self, model: str, now: datetime) -> bool:
+        name = f"controllers:{model}"
+        with self.store.begin() as transaction:
+            held = transaction.get(Lease, name)
+            if held is None:
+                transaction.insert(Lease(name=name, holder=self.holder, until=now + LEASE))
+                return True
+            if held.holder != self.holder and held.until > now:
+                return False
+            transaction.replace(msgspec.structs.replace(held, holder=self.holder, until=now + LEASE))
+            return True
+
+    def release(self) -> None:
+        """Give back all leases of this holder, so that another replica need not wait for them to run out."""
+        with self.store.begin() as transaction:
+            for lease in transaction.list(Lease):
+                if lease.holder == self.holder:
+                    transaction.replace(msgspec.structs.replace(lease, until=lease.until - 2 * LEASE))

@@ -1,0 +1,151 @@
+"""What the controllers know of a model: its log joined with labels, its live profiles, and facts drawn from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from homeostat.feedback.joined import JoinedLog, Rows
+from homeostat.monitoring.profiles import LiveProfiles
+from homeostat.monitoring.service import Labelled, Watched
+from homeostat.ports import PredictionLog
+from homeostat.records import Policy, Rollout, Task, Version, as_datetime64
+from homeostat.registry.reference import Reference
+from homeostat.registry.service import Registry
+from homeostat.rollouts.evidence import ERROR_BOUND, Pairs, compare, compare_within
+from homeostat.rollouts.rules import Facts as RolloutFacts
+
+SERVICE_ROWS = 1_000
+
+
+@dataclass(slots=True)
+class ModelView:
+    """Caches over the log and the registry; they are built again after a restart."""
+
+    model: str
+    task: Task
+    joined: JoinedLog
+    profiles: LiveProfiles
+    references: dict[int, Reference] = field(default_factory=dict)
+
+    def follow(self) -> int:
+        """Take in what was logged since the last call; returns how many rows were served."""
+        self.joined.follow()
+        return self.profiles.follow()
+
+
+def open_view(log: PredictionLog, registry: Registry, model: str, policy: Policy) -> ModelView:
+    """A fresh view of a model."""
+    task = registry.model(model).task
+    references: dict[int, Reference] = {}
+
+    def reference(number: int) -> Reference:
+        if number not in references:
+            references[number] = registry.reference(registry.version(model, number))
+        return references[number]
+
+    return ModelView(
+        model=model,
+        task=task,
+        joined=JoinedLog(log, model, task),
+        profiles=LiveProfiles(
+            log, model, lambda number: reference(number).profile, window_rows=policy.drift.window_rows
+        ),
+        references=references,
+    )
+
+
+def labelled_rows(rows: Rows, version: int) -> Labelled:
+    """The labelled rows that a version scored, in the order in which the labels came."""
+    output, score = rows.outputs_of(version)
+    chosen = np.flatnonzero(rows.labelled & ~np.isnan(score))
+    chosen = chosen[np.argsort(rows.labelled_order[chosen], kind="stable")]
+    return Labelled(
+        label=rows.label[chosen],
+        output=output[chosen],
+        score=score[chosen],
+        value=rows.value[chosen],
+        event_time=rows.event_time[chosen],
+        classes=rows.classes,
+    )
+
+
+def watched(view: ModelView, registry: Registry, version: Version) -> Watched:
+    """All that the checks of a version look at."""
+    if version.number not in view.references:
+        view.references[version.number] = registry.reference(version)
+    reference = view.references[version.number]
+    rows = view.joined.rows()
+    mine = np.flatnonzero(rows.version == version.number)[-SERVICE_ROWS:]
+    failed = view.joined.failure_times(version.number)
+    since = rows.event_time[mine[0]] if len(mine) else 0
+    return Watched(
+        version=version,
+        reference_profile=reference.profile,
+        reference_scores=reference.scores,
+        importances=reference.importances,
+        window=view.profiles.window(version.number),
+        labelled=labelled_rows(rows, version.number),
+        latencies=rows.latency_ms[mine],
+        failures=int((failed >= since).sum()),
+    )
+
+
+def pairs_of(rows: Rows, rollout: Rollout, baseline: Version) -> Pairs:
+    """The labelled rows that both versions of a rollout scored since it began."""
+    began = as_datetime64(rollout.created_at).astype(np.int64)
+    new, new_score = rows.outputs_of(rollout.candidate)
+    old, old_score = rows.outputs_of(rollout.baseline)
+    chosen = np.flatnonzero(rows.labelled & ~np.isnan(new_score) & ~np.isnan(old_score) & (rows.event_time >= began))
+    chosen = chosen[np.argsort(rows.labelled_order[chosen], kind="stable")]
+    signature = baseline.signature
+    if signature.task is Task.REGRESSION:
+        return Pairs(
+            signature.task,
+            rows.value[chosen],
+            new_score[chosen],
+            old_score[chosen],
+            rows.event_time[chosen],
+            error_bound=ERROR_BOUND * baseline.metrics.get("mae", 1.0) or 1.0,
+        )
+    positive = rows.classes.index(signature.positive) if signature.positive in rows.classes else None
+    return Pairs(
+        signature.task, rows.label[chosen], new[chosen], old[chosen], rows.event_time[chosen], positive=positive
+    )
+
+
+def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, now: datetime) -> RolloutFacts:
+    """What a rollout is judged by."""
+    rows = view.joined.rows()
+    pairs = pairs_of(rows, rollout, baseline)
+    entered = as_datetime64(rollout.step_entered_at).astype(np.int64)
+    promoted = None
+    judged = pairs
+    if rollout.promoted_at is not None:
+        judged = pairs.since(int(as_datetime64(rollout.promoted_at).astype(np.int64)))
+        promoted = compare(judged)
+    began = as_datetime64(rollout.created_at).astype(np.int64)
+    recent = rows.event_time >= began
+    candidate_rows = recent & ~np.isnan(rows.outputs_of(rollout.candidate)[1])
+    answered = recent & (rows.version == rollout.candidate)
+    failures = view.joined.failure_times(rollout.candidate)
+    return RolloutFacts(
+        now=now,
+        rows_in_step=int((rows.event_time >= entered).sum()),
+        pairs_in_step=int((pairs.event_time >= entered).sum()),
+        overall=compare(pairs),
+        promoted=promoted,
+        positives=compare_within(judged, positives=True),
+        negatives=compare_within(judged, positives=False),
+        candidate_rows=int(candidate_rows.sum()),
+        candidate_failures=int((failures >= began).sum()),
+        candidate_p95_ms=float(np.quantile(rows.latency_ms[answered], 0.95)) if answered.any() else None,
+    )
+
+
+def ripe_share(rows: Rows, now: datetime, lag: timedelta) -> float | None:
+    """The share of rows older than the accepted wait that have a label; `None` where there are none so old."""
+    ripe = rows.event_time < as_datetime64(now - lag).astype(np.int64)
+    return float(rows.labelled[ripe].mean()) if ripe.any() else None

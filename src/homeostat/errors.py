@@ -1,0 +1,201 @@
+"""One tree of errors; each has a stable code and carries the data that it speaks of.
+
+Whoever shows an error (CLI, HTTP) maps its code; nothing in here knows of exit statuses or HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class HomeostatError(Exception):
+    """The root: what was wrong, with what, and what to do about it.
+
+    >>> error = UnknownModel(model="spam", known=["phishing"])
+    >>> error.code
+    'unknown_model'
+    >>> print(error)
+    There is no model 'spam'. Registered: phishing. 'homeostat model list' shows them.
+    """
+
+    code: ClassVar[str] = "homeostat_error"
+    template: ClassVar[str] = "{message}"
+
+    def __init__(self, message: str | None = None, /, **data: Any) -> None:
+        self.data: dict[str, Any] = data
+        self.message = message if message is not None else self._describe()
+        super().__init__(self.message)
+
+    def _describe(self) -> str:
+        shown = {key: _shown(value) for key, value in self.data.items()}
+        return self.template.format(**shown)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(str(item) for item in value) or "none"
+    return str(value)
+
+
+# Input that a caller can mend.
+class InvalidInput(HomeostatError):
+    """Something that the caller passed can't be used; nothing was changed."""
+
+    code = "invalid_input"
+
+
+class InvalidData(InvalidInput):
+    """A table can't be read or used as it is."""
+
+    code = "invalid_data"
+
+
+class InvalidTarget(InvalidInput):
+    """The target column is missing, or can't be learned from."""
+
+    code = "invalid_target"
+
+
+class InvalidSettings(InvalidInput):
+    """A setting or a policy has a value that means nothing."""
+
+    code = "invalid_settings"
+
+
+class InvalidFeatures(InvalidInput):
+    """The rows to score do not fit the version's signature."""
+
+    code = "invalid_features"
+
+
+class InvalidTrainer(InvalidInput):
+    """A trainer can't be imported or is not callable."""
+
+    code = "invalid_trainer"
+
+
+class InvalidLabel(InvalidInput):
+    """A label can't be kept: it has no value, or names no prediction."""
+
+    code = "invalid_label"
+
+
+# Names that do not exist.
+class NotFound(HomeostatError):
+    """The thing that was named does not exist."""
+
+    code = "not_found"
+
+
+class UnknownModel(NotFound):
+    """No model has that name."""
+
+    code = "unknown_model"
+    template = "There is no model '{model}'. Registered: {known}. 'homeostat model list' shows them."
+
+
+class UnknownVersion(NotFound):
+    """The model has no such version."""
+
+    code = "unknown_version"
+    template = "Model '{model}' has no version {version}. It has: {known}. 'homeostat model list {model}' shows them."
+
+
+class UnknownRecord(NotFound):
+    """No record of that kind has that id."""
+
+    code = "unknown_record"
+    template = "There is no {kind} '{key}'."
+
+
+# States that forbid what was asked.
+class Conflict(HomeostatError):
+    """The state of things forbids what was asked; nothing was changed."""
+
+    code = "conflict"
+
+
+class IllegalMove(Conflict):
+    """A version may not go from its stage to that one."""
+
+    code = "illegal_move"
+    template = "Version {version} of '{model}' is in {source} and can't go to {target}. Legal from {source}: {legal}."
+
+
+class StaleRevision(Conflict):
+    """Somebody else changed the record since it was read; read it again and retry."""
+
+    code = "stale_revision"
+    template = "{kind} '{key}' was changed by somebody else since it was read. Read it again and retry."
+
+
+class NothingToRollBackTo(Conflict):
+    """No earlier production version is there to return to."""
+
+    code = "nothing_to_roll_back_to"
+    template = (
+        "Model '{model}' has no earlier production version to return to. "
+        "'homeostat model promote {model} VERSION' puts another one in its place."
+    )
+
+
+class NotServing(Conflict):
+    """The model has no production version, so nothing can be served."""
+
+    code = "not_serving"
+    template = "Model '{model}' has no production version. 'homeostat model promote {model} VERSION' gives it one."
+
+
+class RolloutInProgress(Conflict):
+    """A model has at most one rollout at a time."""
+
+    code = "rollout_in_progress"
+    template = "Model '{model}' is already rolling out version {candidate} ({rollout}). Wait, or abort that one first."
+
+
+class ModelExists(Conflict):
+    """A model of that name exists with another task or other features."""
+
+    code = "model_exists"
+
+
+# Things that broke.
+class IntegrityError(HomeostatError):
+    """Stored bytes are not the bytes that were hashed."""
+
+    code = "integrity"
+    template = (
+        "File '{path}' of version {version} of '{model}' is not what was registered "
+        "(SHA-256 {expected}, found {found}). Restore it from a backup, or register the version anew."
+    )
+
+
+class CompilationFailed(HomeostatError):
+    """A model can't be turned into anything that may be served."""
+
+    code = "compilation_failed"
+
+
+class TrainingFailed(HomeostatError):
+    """A trainer raised, or returned something that is no model."""
+
+    code = "training_failed"
+
+
+class ScoringFailed(HomeostatError):
+    """A model raised while scoring, or gave outputs that mean nothing."""
+
+    code = "scoring_failed"
+
+
+class StorageFailed(HomeostatError):
+    """A store can't be written or read."""
+
+    code = "storage_failed"
+
+
+class MissingDependency(HomeostatError):
+    """An optional library is not installed."""
+
+    code = "missing_dependency"
+    template = "This needs '{package}', which is not installed: pip install '{package}'."

@@ -1,0 +1,1 @@
+"""Labels: how they come in, and how they are joined with what was predicted."""

@@ -1,0 +1,214 @@
+"""Predictions joined with their labels and shadow scores: a cache over the log, followed by sequence numbers.
+
+Nothing here is a source of truth: dropping it and reading the log again gives the same table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from homeostat.ports import PredictionLog
+from homeostat.records import LabelBlock, PredictionBlock, Task
+
+NONE = -1
+FIRST_CAPACITY = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table of served rows; all arrays have one entry a row, in the order in which they were logged.
+
+    For classification `output` and `label` are class codes (`NONE` where absent); for regression `score` and
+    `value` are compared, and `label` is 0 where a value is known. `labelled_order` counts in which order the labels
+    came. `beside` holds what other versions gave for the same rows, as codes and scores.
+    """
+
+    classes: tuple[str, ...]
+    event_time: npt.NDArray[np.int64]
+    version: npt.NDArray[np.int64]
+    output: npt.NDArray[np.int64]
+    score: npt.NDArray[np.float64]
+    latency_ms: npt.NDArray[np.float64]
+    label: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+    labelled_order: npt.NDArray[np.int64]
+    label_time: npt.NDArray[np.int64]
+    beside: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self.event_time)
+
+    @property
+    def labelled(self) -> npt.NDArray[np.bool_]:
+        """Which rows have a label."""
+        return np.asarray(self.label != NONE)
+
+    def outputs_of(self, version: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Codes and scores of one version for every row, whether it answered or ran beside (`NONE`, NaN: neither)."""
+        own = self.version == version
+        code = np.where(own, self.output, NONE)
+        score = np.where(own, self.score, np.nan)
+        if version in self.beside:
+            codes, scores = self.beside[version]
+            code = np.where(own, code, codes)
+            score = np.where(own, score, scores)
+        return code, score
+
+
+class JoinedLog:
+    """Follows the log of one model."""
+
+    def __init__(self, log: PredictionLog, model: str, task: Task) -> None:
+        self._log = log
+        self._model = model
+        self._task = task
+        self._block_sequence = 0
+        self._label_sequence = 0
+        self._index: dict[str, int] = {}
+        self._classes: dict[str, int] = {}
+        self._integers: dict[str, npt.NDArray[np.int64]] = {}
+        self._floats: dict[str, npt.NDArray[np.float64]] = {}
+        self._count = 0
+        self._capacity = 0
+        self._orders = 0
+        self._early: dict[str, tuple[str, int]] = {}
+        self._errors: dict[int, list[int]] = {}
+        self.duplicates = 0
+        for name in ("event_time", "version", "output", "label", "order", "label_time"):
+            self._integers[name] = np.empty(0, dtype=np.int64)
+        for name in ("score", "latency", "value"):
+            self._floats[name] = np.empty(0, dtype=np.float64)
+
+    def follow(self) -> None:
+        """Read what was appended since the last call."""
+        for sequence, block in self._log.blocks_after(self._model, self._block_sequence):
+            self._block_sequence = sequence
+            if block.shadow:
+                self._add_shadow(block)
+            else:
+                self._add_served(block)
+        for sequence, labels in self._log.labels_after(self._model, self._label_sequence):
+            self._label_sequence = sequence
+            self._add_labels(labels)
+
+    @property
+    def unmatched(self) -> int:
+        """How many labels wait for their prediction."""
+        return len(self._early)
+
+    def failures(self, version: int) -> int:
+        """How often a version failed to score a row that was meant for it or shadowed by it."""
+        return len(self._errors.get(version, ()))
+
+    def failure_times(self, version: int) -> npt.NDArray[np.int64]:
+        """When it failed, in microseconds of UTC."""
+        return np.array(self._errors.get(version, []), dtype=np.int64)
+
+    def rows(self) -> Rows:
+        """The table as it stands. The arrays are views: do not change them."""
+        n, ints, floats = self._count, self._integers, self._floats
+        beside = {
+            int(name.removeprefix("output:")): (ints[name][:n], floats[f"score:{name.removeprefix('output:')}"][:n])
+            for name in ints
+            if name.startswith("output:")
+        }
+        return Rows(
+            classes=tuple(self._classes),
+            event_time=ints["event_time"][:n],
+            version=ints["version"][:n],
+            output=ints["output"][:n],
+            score=floats["score"][:n],
+            latency_ms=floats["latency"][:n],
+            label=ints["label"][:n],
+            value=floats["value"][:n],
+            labelled_order=ints["order"][:n],
+            label_time=ints["label_time"][:n],
+            beside=beside,
+        )
+
+    def ids(self) -> list[str]:
+        """The prediction ids, in row order."""
+        return list(self._index)
+
+    def _codes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        codes = self._classes
+        return np.array(
+            [NONE if value is None else codes.setdefault(value, len(codes)) for value in values], dtype=np.int64
+        )
+
+    def _grow(self, rows: int) -> None:
+        needed = self._count + rows
+        if needed <= self._capacity:
+            return
+        self._capacity = max(needed, 2 * self._capacity, FIRST_CAPACITY)
+        for name, integers in self._integers.items():
+            grown = np.full(self._capacity, NONE, dtype=np.int64)
+            grown[: self._count] = integers[: self._count]
+            self._integers[name] = grown
+        for name, floats in self._floats.items():
+            wide = np.full(self._capacity, np.nan)
+            wide[: self._count] = floats[: self._count]
+            self._floats[name] = wide
+
+    def _add_served(self, block: PredictionBlock) -> None:
+        self._grow(block.rows)
+        here = slice(self._count, self._count + block.rows)
+        self._integers["event_time"][here] = block.event_time.astype(np.int64)
+        self._integers["version"][here] = block.version
+        self._integers["output"][here] = self._codes(block.output)
+        self._floats["score"][here] = block.score
+        self._floats["latency"][here] = block.latency_ms
+        for offset, id_ in enumerate(block.ids):
+            self._index[id_] = self._count + offset
+        self._count += block.rows
+        if self._early:
+            for id_ in block.ids:
+                if id_ in self._early:
+                    value, moment = self._early.pop(id_)
+                    self._set_label(self._index[id_], value, moment)
+
+    def _add_shadow(self, block: PredictionBlock) -> None:
+        for version in np.unique(block.version):
+            mask = block.version == version
+            output, score = f"output:{version}", f"score:{version}"
+            if output not in self._integers:
+                self._integers[output] = np.full(self._capacity, NONE, dtype=np.int64)
+                self._floats[score] = np.full(self._capacity, np.nan)
+            failed = mask & np.array([error is not None for error in block.error], dtype=bool)
+            if failed.any():
+                self._errors.setdefault(int(version), []).extend(block.event_time[failed].astype(np.int64).tolist())
+            mask &= ~failed
+            places = np.array([self._index.get(id_, NONE) for id_ in block.ids[mask]], dtype=np.int64)
+            known = places != NONE
+            self._integers[output][places[known]] = self._codes(block.output[mask][known])
+            self._floats[score][places[known]] = block.score[mask][known]
+
+    def _add_labels(self, block: LabelBlock) -> None:
+        moments = block.event_time.astype(np.int64).tolist()
+        for id_, value, moment in zip(block.ids, block.values, moments, strict=True):
+            place = self._index.get(id_)
+            if place is None:
+                self._early[id_] = (value, moment)
+            else:
+                self._set_label(place, value, moment)
+
+    def _set_label(self, place: int, value: str, moment: int) -> None:
+        label = self._integers["label"]
+        if label[place] != NONE:
+            # The latest wins; the row keeps its place in the order, so that no row counts twice.
+            self.duplicates += 1
+        else:
+            self._integers["order"][place] = self._orders
+            self._orders += 1
+        self._integers["label_time"][place] = moment
+        if self._task is Task.REGRESSION:
+            label[place] = 0
+            self._floats["value"][place] = float(value)
+        else:
+            label[place] = self._classes.setdefault(value, len(self._classes))

@@ -1,0 +1,1 @@
+"""Policy: findings and facts → actions."""

@@ -1,0 +1,235 @@
+"""What the areas need of the outside, as protocols. Adapters live in `stores`, `connectors` and `controllers`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from homeostat.frames import Columns, Kind
+from homeostat.records import (
+    Alert,
+    Finding,
+    LabelBlock,
+    Mutable,
+    PredictionBlock,
+    Record,
+    ServingForm,
+    Signature,
+    Task,
+)
+
+R = TypeVar("R", bound=Record)
+M = TypeVar("M", bound=Mutable)
+
+
+class Clock(Protocol):
+    """Where the time comes from: the machine, or a simulation."""
+
+    def now(self) -> datetime:
+        """The current time, aware, in UTC."""
+        ...
+
+
+class Transaction(Protocol):
+    """Reads and writes of control records that happen together or not at all."""
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        """The record with that key, or `None`."""
+        ...
+
+    def list(
+        self,
+        kind: type[R],
+        *,
+        model: str | None = None,
+        states: Sequence[str] = (),
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> list[R]:
+        """Records in the order in which they were inserted; `states` are those of the kind's state column."""
+        ...
+
+    def insert(self, record: Record) -> None:
+        """Add a record. Raises `Conflict` where its key exists or a uniqueness rule forbids it."""
+        ...
+
+    def replace(self, record: M) -> M:
+        """Put a record in place of the one with its key and revision; returns it with the next revision.
+
+        Raises `StaleRevision` where somebody else was first.
+        """
+        ...
+
+
+class ControlStore(Protocol):
+    """Control state: small records, changed in transactions."""
+
+    def begin(self) -> AbstractContextManager[Transaction]:
+        """A transaction that writes. An exception inside undoes all of it."""
+        ...
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        """A consistent view to read from."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the store holds."""
+        ...
+
+
+class PredictionLog(Protocol):
+    """Predictions and labels: append-only, numbered in the order of writing, joined on read."""
+
+    def append(self, blocks: Sequence[PredictionBlock]) -> int:
+        """Write blocks durably, all or none; returns the last sequence number.
+
+        Rows whose `prediction_id` is already there, in the same role and version, are left out: the first wins.
+        """
+        ...
+
+    def append_labels(self, block: LabelBlock) -> int:
+        """Write labels durably; returns the sequence number."""
+        ...
+
+    def blocks_after(self, model: str, sequence: int) -> list[tuple[int, PredictionBlock]]:
+        """Blocks with a higher sequence number, in order, without their features."""
+        ...
+
+    def features_after(self, model: str, sequence: int) -> list[tuple[int, PredictionBlock]]:
+        """Blocks of served rows with a higher sequence number, in order, with their features."""
+        ...
+
+    def labels_after(self, model: str, sequence: int) -> list[tuple[int, LabelBlock]]:
+        """Label blocks with a higher sequence number, in order."""
+        ...
+
+    def seal(self, before: datetime) -> int:
+        """Move closed hours that ended before then to their final form; returns how many rows moved."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the log holds."""
+        ...
+
+
+class FileStore(Protocol):
+    """Files addressed by the SHA-256 of their content."""
+
+    def write(self, content: bytes) -> str:
+        """Keep the content and return its SHA-256; writing the same content again changes nothing."""
+        ...
+
+    def read(self, sha256: str) -> bytes:
+        """The bytes as they are stored now; who reads them checks their hash. Raises `NotFound`."""
+        ...
+
+
+class Predictor(Protocol):
+    """A loaded version."""
+
+    def predict(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+        """Probabilities (rows × classes, in the signature's order), or values (rows) for regression."""
+        ...
+
+
+class CompiledModel(Protocol):
+    """What registration makes of a fitted model."""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Files to store."""
+        ...
+
+    @property
+    def form(self) -> ServingForm:
+        """How they are served, and why so."""
+        ...
+
+
+class Compiler(Protocol):
+    """Turns fitted models into what may be served, and loads it."""
+
+    def compile(self, model: Any, signature: Signature, reference: Columns, *, seed: int = 0) -> CompiledModel:
+        """Compile, and prove that outputs match. Raises `CompilationFailed`."""
+        ...
+
+    def load(self, files: Mapping[str, bytes], form: ServingForm, signature: Signature) -> Predictor:
+        """Make stored files serve. Raises `CompilationFailed` where they are not what they should be."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """What a trainer is given: labelled rows in time order.
+
+    `target` holds class labels (strings) or values (float64). Rows from `change` on come after the estimated change
+    (`None` where there is none). `evaluation` is how many of the latest rows candidates are compared on.
+    """
+
+    columns: Columns
+    kinds: dict[str, Kind]
+    target: npt.NDArray[Any]
+    task: Task
+    classes: tuple[str, ...]
+    change: int | None
+    evaluation: int
+    seed: int
+    algorithms: tuple[str, ...]
+    windows: tuple[str, ...]
+    maximum_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a trainer returns.
+
+    `evaluated` was fitted without the evaluation rows, so that it can be compared on them; `model` is the same
+    recipe fitted on all rows, and is what ships.
+    """
+
+    model: Any
+    evaluated: Any
+    rows: int
+    parameters: dict[str, Any]
+
+
+class Trainer(Protocol):
+    """Fits candidates."""
+
+    def __call__(self, request: TrainingRequest) -> Trained:
+        """Fit. May raise anything: the run fails and production stays."""
+        ...
+
+
+class Notifier(Protocol):
+    """Tells people."""
+
+    def notify(self, alert: Alert, finding: Finding | None) -> None:
+        """Send one alert whose state changed."""
+        ...
+
+
+class Stages(Protocol):
+    """Moves versions between stages inside somebody's transaction."""
+
+    def move(
+        self,
+        transaction: Transaction,
+        model: str,
+        number: int,
+        target: Any,
+        *,
+        at: datetime,
+        actor: str,
+        reason: str,
+        evidence: dict[str, Any] | None = None,
+        is_rollback: bool = False,
+    ) -> Any:
+        """Move, and keep the history. Raises `IllegalMove` or `UnknownVersion`."""
+        ...

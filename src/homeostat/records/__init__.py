@@ -1,0 +1,6 @@
+"""Frozen nouns and enums: the words of the design as data."""
+
+from homeostat.frames import Kind as Kind
+from homeostat.records.blocks import *  # noqa: F403 (one namespace of nouns; the folder only splits the file)
+from homeostat.records.nouns import *  # noqa: F403
+from homeostat.records.policy import *  # noqa: F403

@@ -1,0 +1,550 @@
+"""Frozen nouns and enums: the words of the design. Every record serialises to JSON with msgspec."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from homeostat.frames import Kind
+
+Json = dict[str, Any]
+
+
+class Task(enum.StrEnum):
+    """What a model predicts."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether outputs are classes."""
+        return self is not Task.REGRESSION
+
+
+class Stage(enum.StrEnum):
+    """Where a version is in its life."""
+
+    DRAFT = "draft"
+    TESTING = "testing"
+    STAGING = "staging"
+    PRODUCTION = "production"
+    ARCHIVED = "archived"
+
+
+class Verdict(enum.StrEnum):
+    """What a check came to."""
+
+    PENDING = "pending"
+    NO_DATA = "no_data"
+    INSUFFICIENT = "insufficient"
+    HEALTHY = "healthy"
+    HARMED = "harmed"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+
+class Severity(enum.StrEnum):
+    """How much a finding matters, in ascending order."""
+
+    NONE = "none"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for none to 4 for critical."""
+        return list(Severity).index(self)
+
+
+class AlertState(enum.StrEnum):
+    """How far people are with an alert."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class TriggerKind(enum.StrEnum):
+    """What starts a retraining."""
+
+    DRIFT = "drift"
+    PERFORMANCE = "performance"
+    RECOVERY = "recovery"
+    SCHEDULE = "schedule"
+    LABEL_COUNT = "label_count"
+    ALERT_COUNT = "alert_count"
+    MANUAL = "manual"
+
+
+class RunState(enum.StrEnum):
+    """How far a retraining run is."""
+
+    EXTRACTING = "extracting"
+    VALIDATING = "validating"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    GATING = "gating"
+    REGISTERING = "registering"
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen to the run."""
+        return self in (RunState.SUCCEEDED, RunState.REJECTED, RunState.FAILED)
+
+
+class StepKind(enum.StrEnum):
+    """What a rollout step does with traffic."""
+
+    SHADOW = "shadow"
+    CANARY = "canary"
+    AB = "ab"
+    FULL = "full"
+    BAKE = "bake"
+
+
+class RolloutState(enum.StrEnum):
+    """How far a rollout is."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    ROLLING_BACK = "rolling_back"
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+    ABORTED = "aborted"
+    SUPERSEDED = "superseded"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen to the rollout."""
+        return self not in (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.ROLLING_BACK)
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What every stored record shares: a table, and a key that is unique in it."""
+
+    table: ClassVar[str] = ""
+
+    @property
+    def key(self) -> str:
+        """The record's key in its table."""
+        raise NotImplementedError
+
+
+class Mutable(Record, frozen=True, kw_only=True):
+    """A record that is replaced whole by compare-and-swap on its revision."""
+
+    revision: int = 0
+
+
+# The signature of a version: names, kinds and order of its features, and its outputs.
+class Feature(msgspec.Struct, frozen=True, kw_only=True):
+    """One input of a model."""
+
+    name: str
+    kind: Kind
+    categories: tuple[str, ...] = ()
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version takes and gives.
+
+    `classes` are the labels in the order of the score columns; empty for regression. `positive` is the class that
+    a binary model looks for.
+    """
+
+    task: Task
+    features: tuple[Feature, ...]
+    target: str
+    classes: tuple[str, ...] = ()
+    positive: str | None = None
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kind of each feature, in order."""
+        return {feature.name: feature.kind for feature in self.features}
+
+
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a version: its name, the hash that addresses its content, and its size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Every file of a version with its SHA-256."""
+
+    files: tuple[FileEntry, ...]
+
+    @property
+    def digest(self) -> str:
+        """One SHA-256 over all entries: what identifies the version's content."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a version comes from."""
+
+    data_sha256: str
+    rows: int
+    parent: int | None = None
+    run: str | None = None
+    code_version: str = ""
+    trained_from: datetime | None = None
+    trained_until: datetime | None = None
+    registered_by: str = ""
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
+    """A serving format that was tried at registration and not taken."""
+
+    format: str
+    reason: str
+
+
+class ServingForm(msgspec.Struct, frozen=True, kw_only=True):
+    """How a version is served, and why so.
+
+    `largest_difference` is the largest absolute difference from the original's outputs over `rows_checked` rows;
+    `speedup` is the original's time for one row over the compiled form's.
+    """
+
+    format: str
+    reason: str
+    rows_checked: int
+    largest_difference: float
+    speedup: float | None = None
+    rejected: tuple[Rejected, ...] = ()
+    trusted_types: tuple[str, ...] = ()
+
+
+class Model(Mutable, frozen=True, kw_only=True):
+    """A named prediction task."""
+
+    table: ClassVar[str] = "model"
+
+    name: str
+    task: Task
+    target: str
+    created_at: datetime
+    description: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+class Version(Mutable, frozen=True, kw_only=True):
+    """An immutable trained artifact; only its stage ever changes."""
+
+    table: ClassVar[str] = "version"
+
+    model: str
+    number: int
+    stage: Stage
+    created_at: datetime
+    signature: Signature
+    manifest: Manifest
+    serving: ServingForm
+    lineage: Lineage
+    metrics: dict[str, float] = {}
+    parameters: Json = {}
+    tags: dict[str, str] = {}
+
+    @property
+    def key(self) -> str:
+        return version_key(self.model, self.number)
+
+
+def version_key(model: str, number: int) -> str:
+    """The key of a version, such as `phishing:3`."""
+    return f"{model}:{number}"
+
+
+class StageChange(Record, frozen=True, kw_only=True):
+    """One move of a version, never altered."""
+
+    table: ClassVar[str] = "stage_change"
+
+    id: str
+    model: str
+    version: int
+    source: Stage | None
+    target: Stage
+    at: datetime
+    actor: str
+    reason: str
+    evidence: Json = {}
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True):
+    """One version with a share of the traffic."""
+
+    name: str
+    version: int
+    weight: float
+
+
+class Route(Record, frozen=True, kw_only=True):
+    """What the gateway serves for a model: an immutable numbered snapshot."""
+
+    table: ClassVar[str] = "route"
+
+    model: str
+    number: int
+    arms: tuple[Arm, ...]
+    salt: str
+    at: datetime
+    reason: str
+    shadows: tuple[int, ...] = ()
+    lease_until: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.model}:{self.number:09d}"
+
+
+def next_route(
+    previous: Route | None,
+    model: str,
+    arms: tuple[Arm, ...],
+    *,
+    at: datetime,
+    reason: str,
+    shadows: tuple[int, ...] = (),
+    lease_until: datetime | None = None,
+) -> Route:
+    """The snapshot that follows another; it keeps the salt, so that entities stay where they are."""
+    return Route(
+        model=model,
+        number=1 if previous is None else previous.number + 1,
+        arms=arms,
+        salt=model if previous is None else previous.salt,
+        at=at,
+        reason=reason,
+        shadows=shadows,
+        lease_until=lease_until,
+    )
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows that a check looked at."""
+
+    start: datetime | None
+    end: datetime
+    rows: int
+    name: str = ""
+
+
+class Finding(Record, frozen=True, kw_only=True):
+    """A check's result."""
+
+    table: ClassVar[str] = "finding"
+
+    id: str
+    model: str
+    check: str
+    at: datetime
+    verdict: Verdict
+    severity: Severity
+    message: str
+    version: int | None = None
+    arm: str | None = None
+    window: Window | None = None
+    statistic: float | None = None
+    threshold: float | None = None
+    evidence: Json = {}
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+class Alert(Mutable, frozen=True, kw_only=True):
+    """A deduplicated, stateful message to people."""
+
+    table: ClassVar[str] = "alert"
+
+    id: str
+    model: str
+    subject: str
+    state: AlertState
+    severity: Severity
+    message: str
+    opened_at: datetime
+    last_seen_at: datetime
+    count: int = 1
+    healthy_in_a_row: int = 0
+    acknowledged_by: str | None = None
+    resolved_at: datetime | None = None
+    finding: str | None = None
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a retraining starts."""
+
+    kind: TriggerKind
+    reason: str
+    since: datetime | None = None
+    evidence: Json = {}
+
+
+class Run(Mutable, frozen=True, kw_only=True):
+    """One retraining: extract → validate data → train → evaluate → gate → register."""
+
+    table: ClassVar[str] = "run"
+
+    id: str
+    model: str
+    state: RunState
+    trigger: Trigger
+    created_at: datetime
+    updated_at: datetime
+    baseline: int
+    number: int
+    seed: int
+    attempts: int = 0
+    version: int | None = None
+    outcome: str = ""
+    evidence: Json = {}
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a rollout.
+
+    It is left once `seconds` passed and `rows` were served by all arms and `pairs` labelled pairs were seen since it
+    began, and, where `until_decided`, the evidence for the candidate suffices. Past `max_seconds` or `max_rows`
+    without that, the rollout is given up.
+    """
+
+    kind: StepKind
+    weight: float = 0.0
+    seconds: float = 0.0
+    rows: int = 0
+    pairs: int = 0
+    until_decided: bool = False
+    max_seconds: float | None = None
+    max_rows: int | None = None
+
+
+class Rollout(Mutable, frozen=True, kw_only=True):
+    """A candidate taking over traffic by steps."""
+
+    table: ClassVar[str] = "rollout"
+
+    id: str
+    model: str
+    candidate: int
+    baseline: int
+    steps: tuple[Step, ...]
+    state: RolloutState
+    created_at: datetime
+    updated_at: datetime
+    step: int = 0
+    step_entered_at: datetime
+    promoted_at: datetime | None = None
+    run: str | None = None
+    actor: str = "homeostat"
+    reason: str = ""
+    outcome: str = ""
+    evidence: Json = {}
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    @property
+    def current(self) -> Step:
+        """The step that the rollout is in."""
+        return self.steps[self.step]
+
+
+class Decision(Record, frozen=True, kw_only=True):
+    """Something the system did by itself or a person ordered: append-only."""
+
+    table: ClassVar[str] = "decision"
+
+    id: str
+    model: str
+    at: datetime
+    kind: str
+    actor: str
+    reason: str
+    version: int | None = None
+    rule: str = ""
+    statistic: float | None = None
+    threshold: float | None = None
+    inputs: Json = {}
+    config_hash: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+class Lease(Mutable, frozen=True, kw_only=True):
+    """Who may act for a model until when."""
+
+    table: ClassVar[str] = "lease"
+
+    name: str
+    holder: str
+    until: datetime
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+class Progress(Mutable, frozen=True, kw_only=True):
+    """What a controller remembers of a model between two looks."""
+
+    table: ClassVar[str] = "progress"
+
+    controller: str
+    model: str
+    state: Json = {}
+
+    @property
+    def key(self) -> str:
+        return f"{self.controller}:{self.model}"
+
+
+TABLES: tuple[type[Record], ...] = (
+    Model,
+    Version,
+    StageChange,
+    Route,
+    Finding,
+    Alert,
+    Run,
+    Rollout,
+    Decision,
+    Lease,
+    Progress,
+)

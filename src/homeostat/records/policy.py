@@ -1,0 +1,316 @@
+"""The policy of a model: every threshold, trigger, gate and step that the loop acts by.
+
+A field's description is its help in the settings table; its default is that of the preset `calibrated`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Literal
+
+import msgspec
+
+from homeostat.errors import InvalidSettings
+from homeostat.records.nouns import Step, StepKind
+
+Preset = Literal["calibrated", "classic"]
+NEVER = "never"
+
+
+def described(text: str) -> msgspec.Meta:
+    """The help of a setting."""
+    return msgspec.Meta(description=text)
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of a policy file."""
+
+
+class DriftPolicy(Section, frozen=True, kw_only=True):
+    """How the features of a window are held against the reference."""
+
+    window_rows: Annotated[int, described("rows in a live window")] = 1000
+    minimum_rows: Annotated[int, described("rows below which a window is not judged")] = 100
+    every_seconds: Annotated[float, described("seconds between two looks")] = 300.0
+    ks_medium: Annotated[float, described("Kolmogorov–Smirnov p below which a feature's drift is medium")] = 0.05
+    ks_high: Annotated[float, described("Kolmogorov–Smirnov p below which it is high")] = 0.01
+    ks_critical: Annotated[float, described("Kolmogorov–Smirnov p below which it is critical")] = 0.001
+    psi_low: Annotated[float, described("population stability index from which drift is low")] = 0.1
+    psi_medium: Annotated[float, described("population stability index from which drift is medium")] = 0.15
+    psi_critical: Annotated[float, described("population stability index from which drift is critical")] = 0.2
+    js_medium: Annotated[float, described("Jensen–Shannon divergence (base 2) from which drift is moderate")] = 0.1
+    js_high: Annotated[float, described("Jensen–Shannon divergence (base 2) from which drift is significant")] = 0.3
+    chi_square_p: Annotated[float, described("chi-square p below which a categorical feature drifted")] = 0.05
+    share: Annotated[float, described("share of features that must drift for the window to drift (classic)")] = 0.3
+    significance: Annotated[float, described("Benjamini–Hochberg level over features (calibrated)")] = 0.01
+    effect: Annotated[float, described("smallest effect, a difference of distributions in 0–1 (calibrated)")] = 0.1
+
+
+class PredictionPolicy(Section, frozen=True, kw_only=True):
+    """How the distribution of outputs is held against the reference."""
+
+    ks_p: Annotated[float, described("Kolmogorov–Smirnov p of the scores below which predictions drifted")] = 0.001
+    mean_shift: Annotated[float, described("relative shift of the mean score from which predictions drifted")] = 0.2
+
+
+class PerformancePolicy(Section, frozen=True, kw_only=True):
+    """What counts as decay on matured labels."""
+
+    minimum_rows: Annotated[int, described("labelled rows below which a window is not judged")] = 30
+    maximum_drop: Annotated[float, described("fall of accuracy, precision or recall that counts as decay")] = 0.02
+    relative_drop: Annotated[float, described("relative worsening of any metric that counts as decay")] = 0.1
+    tpr_drop: Annotated[float, described("relative fall of the true-positive rate that counts as decay")] = 0.05
+    fpr_rise: Annotated[float, described("relative rise of the false-positive rate that counts as decay")] = 0.5
+    accuracy_floor: Annotated[float, described("accuracy that production may never be below; 0 is no floor")] = 0.0
+    run_length: Annotated[
+        float, described("labelled rows that a healthy model runs, on average, to one false alarm (calibrated)")
+    ] = 20_000.0
+
+
+class ServicePolicy(Section, frozen=True, kw_only=True):
+    """What the service may be like."""
+
+    error_rate: Annotated[float, described("share of failed rows above which the service is harmed")] = 0.01
+    p95_latency_ms: Annotated[float, described("95th percentile of latency, in ms, above which it is harmed")] = 500.0
+
+
+class TriggerPolicy(Section, frozen=True, kw_only=True):
+    """What starts a retraining."""
+
+    performance: Annotated[bool, described("retrain when labelled performance decays")] = True
+    recovery: Annotated[bool, described("retrain again, on more rows, while performance is not back")] = True
+    drift: Annotated[
+        Literal["never", "unlabelled", "always"],
+        described("retrain on drift alone: never, where labels can't confirm harm in time, or always"),
+    ] = "unlabelled"
+    drift_share: Annotated[float, described("share of drifted features that starts a retraining")] = 0.3
+    alert_count: Annotated[int, described("drift alerts that start a retraining; 0 is never")] = 0
+    label_count: Annotated[int, described("new labels that start a retraining; 0 is never")] = 0
+    schedule: Annotated[
+        str, described("retrain by the calendar: never, daily, weekly, quarterly, or an interval such as 30d")
+    ] = NEVER
+    schedule_hour: Annotated[int, described("hour of the day, UTC, of scheduled retrainings")] = 2
+    cooldown: Annotated[str, described("rest after a retraining that changed nothing: a duration or rows")] = "50 rows"
+    cooldown_growth: Annotated[float, described("factor on the rest after each further such retraining")] = 1.6
+    cooldown_share: Annotated[
+        float, described("rest, at least, as a share of the labelled rows served since the first version")
+    ] = 0.01
+    label_lag: Annotated[str, described("wait for labels beyond which drift alone may start a retraining")] = "14d"
+
+
+class DataPolicy(Section, frozen=True, kw_only=True):
+    """What training data must be like."""
+
+    minimum_rows: Annotated[int, described("fewest rows to train on")] = 40
+    maximum_missing: Annotated[float, described("largest share of missing values over all features")] = 0.5
+    maximum_duplicates: Annotated[float, described("largest share of exact duplicate rows")] = 1.0
+    minimum_days: Annotated[float, described("fewest days that the rows must span")] = 0.0
+
+
+class TrainingPolicy(Section, frozen=True, kw_only=True):
+    """How a candidate is trained."""
+
+    trainer: Annotated[str, described("the user's trainer as module:function; empty is the built-in one")] = ""
+    algorithms: Annotated[tuple[str, ...], described("algorithms that the built-in trainer compares")] = (
+        "extra_trees",
+        "gradient_boosting",
+        "logistic_regression",
+    )
+    windows: Annotated[tuple[str, ...], described("windows of history that it compares: all, recent, since_change")] = (
+        "all",
+        "recent",
+        "since_change",
+    )
+    evaluation_share: Annotated[float, described("latest share of the rows that candidates are compared on")] = 0.2
+    maximum_rows: Annotated[int, described("most rows to fit on; the latest are kept")] = 20_000
+    attempts: Annotated[int, described("how often a run that breaks is tried")] = 2
+    retry_after: Annotated[str, described("rest before the second try")] = "5m"
+
+
+class GatePolicy(Section, frozen=True, kw_only=True):
+    """What a candidate must show offline, on the same later rows as production."""
+
+    metric: Annotated[Literal["accuracy", "roc_auc"], described("what is compared (classification)")] = "accuracy"
+    minimum_gain: Annotated[float, described("gain over production, absolute; relative for regression")] = 0.01
+    maximum_p: Annotated[float, described("one-sided McNemar (or sign test) p that the gain must reach")] = 0.1
+
+
+class RolloutPolicy(Section, frozen=True, kw_only=True):
+    """How a candidate takes over."""
+
+    steps: Annotated[tuple[str, ...], described("the steps, in order")] = (
+        "shadow for 20 pairs until decided max 20000 rows",
+        "canary 10% for 1h and 40 rows",
+        "ab 50% for 1h and 40 rows until decided max 20000 rows",
+        "100%",
+        "bake for 1h and 100 rows",
+    )
+    manual_steps: Annotated[tuple[str, ...], described("the steps after a promotion by hand")] = (
+        "100%",
+        "bake for 3d and 500 pairs",
+    )
+    promotion_error: Annotated[float, described("chance of promoting a candidate that is no better")] = 0.05
+    rollback_error: Annotated[float, described("chance of rolling back one that is no worse")] = 0.01
+
+
+class GuardrailPolicy(Section, frozen=True, kw_only=True):
+    """What a candidate may not do in any step."""
+
+    accuracy_drop: Annotated[float, described("fall of accuracy that is a breach")] = 0.02
+    tpr_drop: Annotated[float, described("relative fall of the true-positive rate that is a breach")] = 0.05
+    fpr_rise: Annotated[float, described("relative rise of the false-positive rate that is a breach")] = 0.5
+    error_rate: Annotated[float, described("share of failed rows above which it is a breach")] = 0.01
+    p95_latency_ms: Annotated[float, described("95th percentile of latency, in ms, above which it is a breach")] = 500.0
+    minimum_rows: Annotated[int, described("rows of the candidate before error rate or latency is judged")] = 20
+
+
+class AlertPolicy(Section, frozen=True, kw_only=True):
+    """When people hear of it."""
+
+    minimum_severity: Annotated[
+        Literal["low", "medium", "high", "critical"], described("mildest finding that opens an alert")
+    ] = "high"
+    resolve_after: Annotated[int, described("healthy looks in a row that resolve an alert")] = 5
+    keep_days: Annotated[float, described("days that resolved alerts are kept for deduplication")] = 30.0
+
+
+class Policy(Section, frozen=True, kw_only=True):
+    """Everything that the loop acts by for one model."""
+
+    preset: Annotated[Preset, described("calibrated (default) or classic")] = "calibrated"
+    drift: DriftPolicy = DriftPolicy()
+    prediction: PredictionPolicy = PredictionPolicy()
+    performance: PerformancePolicy = PerformancePolicy()
+    service: ServicePolicy = ServicePolicy()
+    triggers: TriggerPolicy = TriggerPolicy()
+    data: DataPolicy = DataPolicy()
+    training: TrainingPolicy = TrainingPolicy()
+    gate: GatePolicy = GatePolicy()
+    rollout: RolloutPolicy = RolloutPolicy()
+    guardrails: GuardrailPolicy = GuardrailPolicy()
+    alerts: AlertPolicy = AlertPolicy()
+
+    @property
+    def config_hash(self) -> str:
+        """What decisions carry, so that they can be traced to the settings they were made by."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:16]
+
+
+CLASSIC = Policy(
+    preset="classic",
+    prediction=PredictionPolicy(ks_p=0.05),
+    performance=PerformancePolicy(accuracy_floor=0.90),
+    triggers=TriggerPolicy(
+        recovery=False,
+        drift="always",
+        alert_count=3,
+        schedule="daily",
+        cooldown="24h",
+        cooldown_growth=1.0,
+        cooldown_share=0.0,
+    ),
+    data=DataPolicy(minimum_rows=1000, maximum_missing=0.1, maximum_duplicates=0.01, minimum_days=5.0),
+    training=TrainingPolicy(
+        algorithms=("random_forest", "gradient_boosting", "svm", "logistic_regression", "mlp"), windows=("all",)
+    ),
+    gate=GatePolicy(metric="roc_auc", minimum_gain=0.01, maximum_p=1.0),
+    rollout=RolloutPolicy(steps=("canary 10% for 2d", "canary 50% for 3d", "100%", "bake for 2m")),
+    alerts=AlertPolicy(minimum_severity="medium"),
+)
+PRESETS: dict[str, Policy] = {"calibrated": Policy(), "classic": CLASSIC}
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A length of the stream: seconds or rows."""
+
+    seconds: float = 0.0
+    rows: int = 0
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SPAN = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(rows?|[smhdw])\s*$")
+
+
+def parse_span(text: str) -> Span:
+    """A duration such as `90s`, `5m`, `12h`, `2d`, `1w`, or a number of rows such as `500 rows`.
+
+    >>> parse_span("2d").seconds, parse_span("500 rows").rows
+    (172800.0, 500)
+    """
+    match = _SPAN.match(text)
+    if match is None:
+        raise InvalidSettings(f"'{text}' is no length of time or rows. Write 90s, 5m, 12h, 2d, 1w or '500 rows'.")
+    amount, unit = float(match[1]), match[2]
+    if unit.startswith("row"):
+        return Span(rows=int(amount))
+    return Span(seconds=amount * _UNITS[unit])
+
+
+_LENGTH = r"[0-9.]+\s*(?:rows?|pairs?|[smhdw])\b"
+_STEP = re.compile(
+    r"^\s*(?P<kind>shadow|canary|ab|bake|)\s*(?:(?P<weight>[0-9.]+)\s*%)?"
+    rf"(?:\s*for\s+(?P<floor>{_LENGTH}(?:\s+and\s+{_LENGTH})*))?"
+    r"(?P<decided>\s+until decided)?"
+    rf"(?:\s+max\s+(?P<limit>{_LENGTH}(?:\s+or\s+{_LENGTH})*))?\s*$"
+)
+
+
+def parse_step(text: str) -> Step:
+    """One rollout step, written as `canary 10% for 2d`, `ab 50% for 1h and 40 rows until decided max 7d`, `100%`.
+
+    >>> parse_step("canary 10% for 2d").weight
+    0.1
+    >>> parse_step("shadow for 20 pairs until decided").pairs
+    20
+    """
+    match = _STEP.match(text)
+    if match is None or (not match["kind"] and not match["weight"]):
+        raise InvalidSettings(
+            f"'{text}' is no rollout step. Write 'shadow for 500 pairs', 'canary 10% for 2d', "
+            "'ab 50% until decided max 7d', '100%' or 'bake for 1d'."
+        )
+    kind = StepKind(match["kind"] or "full")
+    weight = {StepKind.SHADOW: 0.0, StepKind.FULL: 1.0, StepKind.BAKE: 1.0}.get(kind, float(match["weight"] or 0) / 100)
+    if kind in (StepKind.CANARY, StepKind.AB) and not 0 < weight < 1:
+        raise InvalidSettings(f"Step '{text}' needs a share of traffic above 0 % and below 100 %.")
+    floor, limit = _lengths(match["floor"], "and"), _lengths(match["limit"], "or")
+    if "pairs" in limit:
+        raise InvalidSettings(f"Step '{text}': a limit is a duration or rows, not pairs.")
+    return Step(
+        kind=kind,
+        weight=weight,
+        seconds=floor.get("seconds", 0.0),
+        rows=int(floor.get("rows", 0)),
+        pairs=int(floor.get("pairs", 0)),
+        until_decided=bool(match["decided"]),
+        max_seconds=limit.get("seconds"),
+        max_rows=int(limit["rows"]) if "rows" in limit else None,
+    )
+
+
+def _lengths(text: str | None, joint: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for part in re.split(rf"\s+{joint}\s+", text.strip()) if text else ():
+        if part.rstrip("s").endswith("pair"):
+            found["pairs"] = float(part.split()[0])
+        else:
+            span = parse_span(part)
+            found["rows" if span.rows else "seconds"] = span.rows or span.seconds
+    return found
+
+
+def parse_steps(texts: tuple[str, ...]) -> tuple[Step, ...]:
+    """All steps of a rollout, which must end with the candidate serving everything.
+
+    Raises `InvalidSettings` where no step gives all traffic, or shares of traffic shrink.
+    """
+    steps = tuple(parse_step(text) for text in texts)
+    weights = [step.weight for step in steps]
+    if not steps or StepKind.FULL not in [step.kind for step in steps]:
+        raise InvalidSettings("A rollout needs a step '100%', which is where the candidate becomes production.")
+    if weights != sorted(weights):
+        raise InvalidSettings("The steps of a rollout may only raise the candidate's share of traffic.")
+    if StepKind.BAKE in [step.kind for step in steps[:-1]]:
+        raise InvalidSettings("'bake' can only be the last step of a rollout.")
+    return steps

@@ -1,0 +1,1 @@
+"""Versions, their stages and their integrity."""

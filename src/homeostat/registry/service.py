@@ -1,0 +1,430 @@
+"""The registry: writes immutable versions, moves them between stages, and loads only bytes that were hashed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from homeostat.errors import (
+    InvalidInput,
+    IntegrityError,
+    ModelExists,
+    NotFound,
+    NothingToRollBackTo,
+    UnknownModel,
+    UnknownVersion,
+)
+from homeostat.frames import Columns, content_hash
+from homeostat.journal import record_decision, serve_alone
+from homeostat.ports import Compiler, ControlStore, FileStore, Predictor, Transaction
+from homeostat.records import (
+    FileEntry,
+    Finding,
+    Lineage,
+    Manifest,
+    Model,
+    Severity,
+    Signature,
+    Stage,
+    StageChange,
+    Verdict,
+    Version,
+    version_key,
+)
+from homeostat.registry.reference import (
+    SAMPLE_ROWS,
+    SCORE_ROWS,
+    Reference,
+    permutation_importances,
+    read_reference,
+    read_rows,
+    write_reference,
+    write_rows,
+)
+from homeostat.registry.rules import check_move, path_to
+from homeostat.stats.profile import Profile
+
+REFERENCE = "reference.json"
+SAMPLE = "reference.parquet"
+TRAINING = "training.parquet"
+MODEL_FOLDER = "model/"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDraft:
+    """All that a new version is made of.
+
+    `columns` and `target` are the rows that it was fitted on; `evaluation_scores` come from rows that the evaluated
+    model had not seen. `keep_training` stores the rows, so that later retrainings can use them as history.
+    """
+
+    model: str
+    estimator: Any
+    signature: Signature
+    columns: Columns
+    target: npt.NDArray[Any]
+    times: npt.NDArray[np.datetime64] | None = None
+    evaluation_scores: npt.NDArray[np.float64] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    parent: int | None = None
+    run: str | None = None
+    keep_training: bool = False
+    description: str = ""
+    seed: int = 0
+
+
+class Registry:
+    """Models and their versions."""
+
+    def __init__(self, store: ControlStore, files: FileStore, compiler: Compiler, *, code_version: str) -> None:
+        self._store = store
+        self._files = files
+        self._compiler = compiler
+        self._code_version = code_version
+
+    # Writing
+    def register(self, draft: VersionDraft, *, at: datetime, actor: str, reason: str) -> Version:
+        """Write an immutable version in stage draft.
+
+        Raises `CompilationFailed` where the model can't be served safely, `ModelExists` where a model of that name
+        has another task or target.
+        """
+        _check_name(draft.model)
+        compiled = self._compiler.compile(draft.estimator, draft.signature, draft.columns, seed=draft.seed)
+        predictor = self._compiler.load(compiled.files, compiled.form, draft.signature)
+        contents = {MODEL_FOLDER + path: content for path, content in compiled.files.items()}
+        contents |= self._reference_files(draft, predictor)
+        entries = tuple(
+            FileEntry(path=path, sha256=self._files.write(content), size=len(content))
+            for path, content in sorted(contents.items())
+        )
+        # The files are content-addressed, so a death before the transaction leaves nothing that anyone refers to.
+        with self._store.begin() as transaction:
+            _ensure_model(transaction, draft, at)
+            if draft.run is not None:
+                # A run that was killed after registering finds its version instead of writing a second one.
+                for earlier in transaction.list(Version, model=draft.model):
+                    if earlier.lineage.run == draft.run:
+                        return earlier
+            numbers = [version.number for version in transaction.list(Version, model=draft.model)]
+            version = Version(
+                model=draft.model,
+                number=max(numbers, default=0) + 1,
+                stage=Stage.DRAFT,
+                created_at=at,
+                signature=draft.signature,
+                manifest=Manifest(files=entries),
+                serving=compiled.form,
+                lineage=Lineage(
+                    data_sha256=content_hash({**draft.columns, "__target__": draft.target}),
+                    rows=draft.columns.rows,
+                    parent=draft.parent,
+                    run=draft.run,
+                    code_version=self._code_version,
+                    trained_from=_moment(draft.times, 0),
+                    trained_until=_moment(draft.times, -1),
+                    registered_by=actor,
+                ),
+                metrics=draft.metrics,
+                parameters=draft.parameters,
+                tags=draft.tags,
+            )
+            transaction.insert(version)
+            transaction.insert(_change(transaction, version, None, Stage.DRAFT, at, actor, reason, {}))
+            record_decision(
+                transaction,
+                version.model,
+                kind="registered",
+                at=at,
+                actor=actor,
+                version=version.number,
+                reason=f"{reason}. Served as {compiled.form.format}: {compiled.form.reason}",
+                inputs={"manifest": version.manifest.digest, "metrics": draft.metrics, "rows": draft.columns.rows},
+            )
+            return version
+
+    def _reference_files(self, draft: VersionDraft, predictor: Predictor) -> dict[str, bytes]:
+        rng = np.random.default_rng(draft.seed)
+        rows = draft.columns.rows
+        chosen = np.sort(rng.choice(rows, min(rows, SAMPLE_ROWS), replace=False))
+        scores = draft.evaluation_scores if draft.evaluation_scores is not None else np.array([])
+        if len(scores) > SCORE_ROWS:
+            scores = rng.choice(scores, SCORE_ROWS, replace=False)
+        kinds = draft.signature.kinds
+        reference = Reference(
+            profile=Profile.of(draft.columns, numeric=[name for name, kind in kinds.items() if kind.is_number]),
+            scores=scores,
+            importances=permutation_importances(predictor, draft.columns, kinds, draft.signature.task, seed=draft.seed),
+        )
+        files = {
+            REFERENCE: write_reference(reference),
+            SAMPLE: write_rows(draft.columns.take(chosen), draft.target[chosen], None),
+        }
+        if draft.keep_training:
+            files[TRAINING] = write_rows(draft.columns, draft.target, draft.times)
+        return files
+
+    # Reading
+    def model(self, name: str) -> Model:
+        """The model of that name. Raises `UnknownModel`."""
+        with self._store.read() as transaction:
+            return require_model(transaction, name)
+
+    def models(self) -> list[Model]:
+        """All models."""
+        with self._store.read() as transaction:
+            return transaction.list(Model)
+
+    def versions(self, model: str) -> list[Version]:
+        """All versions of a model, oldest first."""
+        with self._store.read() as transaction:
+            require_model(transaction, model)
+            return transaction.list(Version, model=model)
+
+    def version(self, model: str, number: int) -> Version:
+        """One version. Raises `UnknownModel` or `UnknownVersion`."""
+        with self._store.read() as transaction:
+            return require_version(transaction, model, number)
+
+    def production(self, model: str) -> Version | None:
+        """The production version, or `None`."""
+        with self._store.read() as transaction:
+            return next(iter(transaction.list(Version, model=model, states=[Stage.PRODUCTION.value])), None)
+
+    def history(self, model: str, number: int | None = None) -> list[StageChange]:
+        """The moves of a model's versions, or of one, oldest first."""
+        with self._store.read() as transaction:
+            require_model(transaction, model)
+            changes = transaction.list(StageChange, model=model)
+        return [change for change in changes if number is None or change.version == number]
+
+    def read_file(self, version: Version, path: str) -> bytes:
+        """One file of a version, after its hash was checked. Raises `IntegrityError` or `NotFound`."""
+        entry = next((entry for entry in version.manifest.files if entry.path == path), None)
+        if entry is None:
+            raise NotFound(f"Version {version.number} of '{version.model}' has no file '{path}'.", path=path)
+        try:
+            content = self._files.read(entry.sha256)
+        except NotFound:
+            content = b""
+        found = hashlib.sha256(content).hexdigest()
+        if found != entry.sha256:
+            raise IntegrityError(
+                path=path, version=version.number, model=version.model, expected=entry.sha256[:12], found=found[:12]
+            )
+        return content
+
+    def load(self, version: Version) -> Predictor:
+        """The version ready to score, from bytes that were checked first."""
+        files = {
+            entry.path.removeprefix(MODEL_FOLDER): self.read_file(version, entry.path)
+            for entry in version.manifest.files
+            if entry.path.startswith(MODEL_FOLDER)
+        }
+        return self._compiler.load(files, version.serving, version.signature)
+
+    def reference(self, version: Version) -> Reference:
+        """What the version is held against."""
+        return read_reference(self.read_file(version, REFERENCE))
+
+    def history_rows(self, model: str) -> tuple[Columns, npt.NDArray[Any], npt.NDArray[np.datetime64] | None] | None:
+        """The training rows that were kept with a version of the model: the newest that has them."""
+        for version in reversed(self.versions(model)):
+            if any(entry.path == TRAINING for entry in version.manifest.files):
+                columns, target, times = read_rows(self.read_file(version, TRAINING))
+                if target is not None:
+                    return columns, target, times
+        return None
+
+    def verify(self, version: Version) -> list[str]:
+        """The paths of files whose bytes are not what was registered; empty when all is well."""
+        broken = []
+        for entry in version.manifest.files:
+            try:
+                self.read_file(version, entry.path)
+            except IntegrityError:
+                broken.append(entry.path)
+        return broken
+
+    # Moving
+    def move(
+        self,
+        transaction: Transaction,
+        model: str,
+        number: int,
+        target: Stage,
+        *,
+        at: datetime,
+        actor: str,
+        reason: str,
+        evidence: dict[str, Any] | None = None,
+        is_rollback: bool = False,
+    ) -> Version:
+        """Move a version inside somebody's transaction, and keep the history."""
+        version = require_version(transaction, model, number)
+        if version.stage is target:
+            return version
+        check_move(version, target, is_rollback=is_rollback)
+        moved = transaction.replace(_with_stage(version, target))
+        transaction.insert(_change(transaction, version, version.stage, target, at, actor, reason, evidence or {}))
+        return moved
+
+    def advance(self, model: str, number: int, target: Stage, *, at: datetime, actor: str, reason: str) -> Version:
+        """Move a version to a stage that is not production, through the stages between."""
+        if target is Stage.PRODUCTION:
+            return self.install(model, number, at=at, actor=actor, reason=reason)
+        with self._store.begin() as transaction:
+            version = require_version(transaction, model, number)
+            if target is Stage.ARCHIVED and version.stage is Stage.PRODUCTION:
+                raise InvalidInput(
+                    f"Version {number} of '{model}' is in production; archiving it would leave nothing to serve. "
+                    "Promote another version first."
+                )
+            check_move(version, path_to(version.stage, target)[0])
+            for stage in path_to(version.stage, target):
+                version = self.move(transaction, model, number, stage, at=at, actor=actor, reason=reason)
+            return version
+
+    def install(self, model: str, number: int, *, at: datetime, actor: str, reason: str) -> Version:
+        """Put a version into production at once, with all traffic: the first version of a model, usually."""
+        with self._store.begin() as transaction:
+            version = require_version(transaction, model, number)
+            for stage in path_to(version.stage, Stage.PRODUCTION):
+                if stage is Stage.PRODUCTION:
+                    for old in transaction.list(Version, model=model, states=[Stage.PRODUCTION.value]):
+                        self.move(transaction, model, old.number, Stage.ARCHIVED, at=at, actor=actor, reason=reason)
+                version = self.move(transaction, model, number, stage, at=at, actor=actor, reason=reason)
+            serve_alone(transaction, model, number, at=at, reason=reason)
+            record_decision(
+                transaction, model, kind="promotion", at=at, actor=actor, version=number, reason=reason, rule="by hand"
+            )
+            return version
+
+    def restore(
+        self, transaction: Transaction, model: str, number: int, *, at: datetime, actor: str, reason: str
+    ) -> Version:
+        """Put an archived version back into production, in place of the present one."""
+        for old in transaction.list(Version, model=model, states=[Stage.PRODUCTION.value]):
+            if old.number != number:
+                self.move(transaction, model, old.number, Stage.ARCHIVED, at=at, actor=actor, reason=reason)
+        version = self.move(
+            transaction, model, number, Stage.PRODUCTION, at=at, actor=actor, reason=reason, is_rollback=True
+        )
+        serve_alone(transaction, model, number, at=at, reason=reason)
+        return version
+
+    def rollback_target(self, transaction: Transaction, model: str, number: int | None) -> int:
+        """The version that a rollback returns to: the one named, or the last that was in production before.
+
+        Raises `NothingToRollBackTo`, or `UnknownVersion`.
+        """
+        require_model(transaction, model)
+        if number is not None:
+            return require_version(transaction, model, number).number
+        present = [v.number for v in transaction.list(Version, model=model, states=[Stage.PRODUCTION.value])]
+        for change in transaction.list(StageChange, model=model, newest_first=True):
+            if change.target is Stage.PRODUCTION and change.version not in present:
+                return change.version
+        raise NothingToRollBackTo(model=model)
+
+
+def require_model(transaction: Transaction, name: str) -> Model:
+    """The model of that name. Raises `UnknownModel`."""
+    found = transaction.get(Model, name)
+    if found is None:
+        raise UnknownModel(model=name, known=[model.name for model in transaction.list(Model)])
+    return found
+
+
+def require_version(transaction: Transaction, model: str, number: int) -> Version:
+    """That version of the model. Raises `UnknownModel` or `UnknownVersion`."""
+    require_model(transaction, model)
+    found = transaction.get(Version, version_key(model, number))
+    if found is None:
+        known = [version.number for version in transaction.list(Version, model=model)]
+        raise UnknownVersion(model=model, version=number, known=known)
+    return found
+
+
+def integrity_finding(error: IntegrityError, at: datetime) -> Finding:
+    """The finding that a changed file is."""
+    model, number = str(error.data["model"]), int(error.data["version"])
+    return Finding(
+        id=f"{model}:integrity:{number}:{at.isoformat()}",
+        model=model,
+        check="integrity",
+        at=at,
+        verdict=Verdict.HARMED,
+        severity=Severity.CRITICAL,
+        message=error.message,
+        version=number,
+        evidence=dict(error.data),
+    )
+
+
+def _with_stage(version: Version, stage: Stage) -> Version:
+    import msgspec
+
+    return msgspec.structs.replace(version, stage=stage)
+
+
+def _change(
+    transaction: Transaction,
+    version: Version,
+    source: Stage | None,
+    target: Stage,
+    at: datetime,
+    actor: str,
+    reason: str,
+    evidence: dict[str, Any],
+) -> StageChange:
+    count = len(transaction.list(StageChange, model=version.model))
+    return StageChange(
+        id=f"{version.model}-move-{count + 1}",
+        model=version.model,
+        version=version.number,
+        source=source,
+        target=target,
+        at=at,
+        actor=actor,
+        reason=reason,
+        evidence=evidence,
+    )
+
+
+def _ensure_model(transaction: Transaction, draft: VersionDraft, at: datetime) -> None:
+    held = transaction.get(Model, draft.model)
+    task, target = draft.signature.task, draft.signature.target
+    if held is None:
+        transaction.insert(
+            Model(name=draft.model, task=task, target=target, created_at=at, description=draft.description)
+        )
+    elif held.task is not task or held.target != target:
+        raise ModelExists(
+            f"Model '{draft.model}' is {held.task.value} on '{held.target}'; this version is {task.value} on "
+            f"'{target}'. Register it under another name.",
+            model=draft.model,
+        )
+
+
+NAME_LENGTH = 100
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > NAME_LENGTH or not all(char.isalnum() or char in "-_." for char in name):
+        raise InvalidInput(
+            f"A model's name is 1 to {NAME_LENGTH} letters, digits, '-', '_' or '.'; '{name[:NAME_LENGTH]}' is not."
+        )
+
+
+def _moment(times: npt.NDArray[np.datetime64] | None, position: int) -> datetime | None:
+    from homeostat.records import as_datetime
+
+    return None if times is None or not len(times) else as_datetime(times[position])

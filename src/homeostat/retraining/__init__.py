@@ -1,0 +1,1 @@
+"""Runs: extract → validate data → train → evaluate → gate → register."""

@@ -1,0 +1,1 @@
+"""Routing, scoring, and the writing of the prediction log."""

@@ -1,0 +1,307 @@
+"""The gateway: route → score → shadow-score → log → answer. It needs nothing but the route that it holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from homeostat.errors import HomeostatError, IntegrityError, InvalidFeatures, NotServing, ScoringFailed
+from homeostat.frames import Columns, Kind, finite, to_columns
+from homeostat.ports import PredictionLog, Predictor
+from homeostat.records import PredictionBlock, Route, Version, as_datetime64
+from homeostat.serving.routing import assign
+from homeostat.serving.scoring import DEFAULT_THRESHOLD, Scored, interpret
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedVersion:
+    """A version in memory."""
+
+    version: Version
+    predictor: Predictor
+
+    def score(self, columns: Columns) -> Scored:
+        """Outputs for some rows. Whatever a model raises becomes `ScoringFailed`."""
+        signature = self.version.signature
+        try:
+            raw = self.predictor.predict(finite(columns.select(signature.kinds)))
+        except HomeostatError:
+            raise
+        except Exception as error:
+            raise ScoringFailed(
+                f"Version {self.version.number} raised {type(error).__name__} while scoring."
+            ) from error
+        return interpret(raw, signature, float(self.version.parameters.get("threshold", DEFAULT_THRESHOLD)))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A route with every version that it names, loaded: swapped whole, never changed."""
+
+    route: Route
+    arms: tuple[LoadedVersion, ...]
+    shadows: tuple[LoadedVersion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """The answer to a request: one entry a row."""
+
+    ids: npt.NDArray[Any]
+    output: npt.NDArray[Any]
+    score: npt.NDArray[np.float64]
+    version: npt.NDArray[np.int64]
+    arm: npt.NDArray[Any]
+    route: int
+
+
+class Gateway:
+    """Serves the models of one process."""
+
+    def __init__(
+        self,
+        *,
+        latest_route: Callable[[str], Route | None],
+        load: Callable[[str, int], LoadedVersion],
+        log: PredictionLog,
+        new_id: Callable[[datetime], str],
+        on_integrity_error: Callable[[IntegrityError, datetime], None],
+    ) -> None:
+        self._latest_route = latest_route
+        self._load = load
+        self._log = log
+        self._new_id = new_id
+        self._on_integrity_error = on_integrity_error
+        self._snapshots: dict[str, Snapshot] = {}
+
+    def refresh(self, model: str, *, now: datetime) -> Snapshot:
+        """Serve the newest route. Where a version of it can't be loaded, what is held stays, with a finding."""
+        route = self._latest_route(model)
+        held = self._snapshots.get(model)
+        if route is None:
+            raise NotServing(model=model)
+        if held is not None and held.route.number == route.number:
+            return held
+        # Versions that are held already are kept: they were verified when they were loaded.
+        loaded = {} if held is None else {one.version.number: one for one in (*held.arms, *held.shadows)}
+        try:
+            for number in {*(arm.version for arm in route.arms), *route.shadows} - set(loaded):
+                loaded[number] = self._load(model, number)
+        except IntegrityError as error:
+            self._on_integrity_error(error, now)
+            if held is None:
+                raise
+            return held
+        snapshot = Snapshot(
+            route=route,
+            arms=tuple(loaded[arm.version] for arm in route.arms),
+            shadows=tuple(loaded[number] for number in route.shadows),
+        )
+        self._snapshots[model] = snapshot
+        return snapshot
+
+    def held(self, model: str) -> Snapshot | None:
+        """What is served now, without looking for a newer route."""
+        return self._snapshots.get(model)
+
+    def predict(
+        self,
+        model: str,
+        rows: Any,
+        *,
+        now: datetime,
+        ids: Sequence[str] | None = None,
+        entities: Sequence[Any] | None = None,
+        event_time: npt.NDArray[np.datetime64] | None = None,
+    ) -> Predictions:
+        """Score rows, log them durably, answer.
+
+        `rows` is any frame with the signature's features; more columns are ignored. Without `ids` each row gets a
+        UUIDv7; without `entities` each row is its own entity. Raises `InvalidFeatures`, `InvalidInput`, `NotServing`
+        or `StorageFailed`: then nothing was logged.
+        """
+        snapshot = self._snapshots.get(model) or self.refresh(model, now=now)
+        control = snapshot.arms[0]
+        columns = checked_columns(rows, control.version.signature.kinds)
+        count = columns.rows
+        if count == 0:
+            raise InvalidFeatures("There are no rows to score. Send at least one.")
+        named = np.array([self._new_id(now) for _ in range(count)] if ids is None else list(ids), dtype=object)
+        keys = named if entities is None else np.array(list(entities), dtype=object)
+        times = np.full(count, as_datetime64(now)) if event_time is None else event_time.astype("datetime64[us]")
+        _check_lengths(count, ids=named, entities=keys, event_time=times)
+        chosen = assign(snapshot.route, keys.tolist())
+        served, failed = self._score_arms(model, snapshot, columns, chosen, named, keys, times)
+        shadows = self._score_shadows(model, snapshot, columns, chosen, named, keys, times)
+        self._log.append([served, *failed, *shadows])
+        return Predictions(
+            ids=served.ids,
+            output=served.output,
+            score=served.score,
+            version=served.version,
+            arm=served.arm,
+            route=snapshot.route.number,
+        )
+
+    def _score_arms(
+        self,
+        model: str,
+        snapshot: Snapshot,
+        columns: Columns,
+        chosen: npt.NDArray[np.intp],
+        ids: npt.NDArray[Any],
+        keys: npt.NDArray[Any],
+        times: npt.NDArray[np.datetime64],
+    ) -> tuple[PredictionBlock, list[PredictionBlock]]:
+        count = columns.rows
+        output = np.full(count, None, dtype=object)
+        score = np.full(count, np.nan)
+        latency = np.zeros(count)
+        version = np.zeros(count, dtype=np.int64)
+        arm = np.full(count, None, dtype=object)
+        probabilities: npt.NDArray[np.float64] | None = None
+        failed: list[PredictionBlock] = []
+        for position in np.unique(chosen):
+            mask = chosen == position
+            name, loaded = snapshot.route.arms[position].name, snapshot.arms[position]
+            part = columns if mask.all() else columns.take(mask)
+            started = time.perf_counter()
+            try:
+                scored = loaded.score(part)
+            except HomeostatError as error:
+                if position == 0:
+                    raise
+                # A candidate that raises costs nobody an answer: production answers, and the failure is logged.
+                failed.append(_failed_block(model, loaded, name, error, ids[mask], keys[mask], times[mask]))
+                name, loaded = snapshot.route.arms[0].name, snapshot.arms[0]
+                scored = loaded.score(part)
+            latency[mask] = (time.perf_counter() - started) * 1000 / int(mask.sum())
+            output[mask], score[mask] = scored.output, scored.score
+            version[mask], arm[mask] = loaded.version.number, name
+            if scored.probabilities is not None:
+                probabilities = _placed(probabilities, scored.probabilities, mask)
+        block = PredictionBlock(
+            model=model,
+            shadow=False,
+            ids=ids,
+            event_time=times,
+            version=version,
+            arm=arm,
+            entity=keys,
+            output=output,
+            score=score,
+            latency_ms=latency,
+            error=np.full(count, None, dtype=object),
+            features=columns,
+            probabilities=probabilities,
+        )
+        return block, failed
+
+    def _score_shadows(
+        self,
+        model: str,
+        snapshot: Snapshot,
+        columns: Columns,
+        chosen: npt.NDArray[np.intp],
+        ids: npt.NDArray[Any],
+        keys: npt.NDArray[Any],
+        times: npt.NDArray[np.datetime64],
+    ) -> list[PredictionBlock]:
+        """Score each row with every version of the route that did not answer it, so that models are compared on the
+        same rows in every step."""
+        found: list[PredictionBlock] = []
+        beside = [(loaded, chosen != position) for position, loaded in enumerate(snapshot.arms)]
+        beside += [(loaded, np.ones(len(ids), dtype=bool)) for loaded in snapshot.shadows]
+        for loaded, mask in beside:
+            if not mask.any():
+                continue
+            started = time.perf_counter()
+            try:
+                scored = loaded.score(columns if mask.all() else columns.take(mask))
+            except HomeostatError as error:
+                found.append(_failed_block(model, loaded, "shadow", error, ids[mask], keys[mask], times[mask]))
+                continue
+            count = int(mask.sum())
+            found.append(
+                PredictionBlock(
+                    model=model,
+                    shadow=True,
+                    ids=ids[mask],
+                    event_time=times[mask],
+                    version=np.full(count, loaded.version.number, dtype=np.int64),
+                    arm=np.full(count, "shadow", dtype=object),
+                    entity=keys[mask],
+                    output=scored.output,
+                    score=scored.score,
+                    latency_ms=np.full(count, (time.perf_counter() - started) * 1000 / count),
+                    error=np.full(count, None, dtype=object),
+                    features=Columns({}, count),
+                    probabilities=scored.probabilities,
+                )
+            )
+        return found
+
+
+def checked_columns(rows: Any, kinds: dict[str, Kind]) -> Columns:
+    """The features of some rows as the signature has them. Raises `InvalidFeatures`."""
+    if isinstance(rows, Columns):
+        absent = [name for name in kinds if name not in rows]
+        if absent:
+            raise InvalidFeatures(f"Missing features: {', '.join(absent)}.", missing=absent)
+        wrong = [name for name, kind in kinds.items() if (rows[name].dtype.kind == "f") != kind.is_number]
+        if not wrong:
+            return rows.select(kinds)
+        raise InvalidFeatures(f"Of another kind than the signature says: {', '.join(wrong)}.", features=wrong)
+    return to_columns(rows, kinds)
+
+
+def _check_lengths(count: int, **parts: npt.NDArray[Any]) -> None:
+    for name, values in parts.items():
+        if len(values) != count:
+            raise InvalidFeatures(f"There are {count} rows but {len(values)} in {name}.")
+    if len(set(parts["ids"])) != count:
+        raise InvalidFeatures("Two rows of the request have the same prediction_id.")
+
+
+def _placed(
+    held: npt.NDArray[np.float64] | None, part: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Probabilities of an arm in their rows; arms may know different numbers of classes."""
+    width = part.shape[1] if held is None else max(part.shape[1], held.shape[1])
+    whole = np.full((len(mask), width), np.nan)
+    if held is not None:
+        whole[:, : held.shape[1]] = held
+    whole[mask, : part.shape[1]] = part
+    return whole
+
+
+def _failed_block(
+    model: str,
+    loaded: LoadedVersion,
+    arm: str,
+    error: HomeostatError,
+    ids: npt.NDArray[Any],
+    keys: npt.NDArray[Any],
+    times: npt.NDArray[np.datetime64],
+) -> PredictionBlock:
+    count = len(ids)
+    return PredictionBlock(
+        model=model,
+        shadow=True,
+        ids=ids,
+        event_time=times,
+        version=np.full(count, loaded.version.number, dtype=np.int64),
+        arm=np.full(count, arm, dtype=object),
+        entity=keys,
+        output=np.full(count, None, dtype=object),
+        score=np.full(count, np.nan),
+        latency_ms=np.zeros(count),
+        error=np.full(count, error.code, dtype=object),
+        features=Columns({}, count),
+    )

@@ -1,0 +1,1 @@
+"""Adapters that keep state: memory, SQLite, Parquet, content-addressed files."""

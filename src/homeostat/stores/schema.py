@@ -1,0 +1,67 @@
+"""How each kind of control record is stored: its filter column, and what must be unique."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from homeostat.records import (
+    TABLES,
+    Alert,
+    Decision,
+    Finding,
+    Mutable,
+    Record,
+    Rollout,
+    RolloutState,
+    Run,
+    RunState,
+    Stage,
+    Version,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One kind of record: `state` is the value that lists filter by, `unique_states` are those that at most one
+    record of a model may be in, which the store enforces.
+    """
+
+    kind: type[Record]
+    state: Callable[[Any], str]
+    unique_states: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.kind.table
+
+    @property
+    def is_append_only(self) -> bool:
+        """Whether records of this kind are never replaced."""
+        return not issubclass(self.kind, Mutable)
+
+
+_STATES: dict[type[Record], Callable[[Any], str]] = {
+    Version: lambda record: record.stage.value,
+    Alert: lambda record: record.state.value,
+    Run: lambda record: record.state.value,
+    Rollout: lambda record: record.state.value,
+    Finding: lambda record: record.check,
+    Decision: lambda record: record.kind,
+}
+_UNIQUE: dict[type[Record], frozenset[str]] = {
+    Version: frozenset({Stage.PRODUCTION.value}),
+    Run: frozenset(state.value for state in RunState if not state.is_final),
+    Rollout: frozenset(state.value for state in RolloutState if not state.is_final),
+}
+SCHEMA: dict[type[Record], Table] = {
+    kind: Table(kind, _STATES.get(kind, lambda _: ""), _UNIQUE.get(kind, frozenset())) for kind in TABLES
+}
+
+
+def model_of(record: Record) -> str:
+    """The model that a record belongs to."""
+    found = getattr(record, "model", None) or getattr(record, "name", "")
+    return str(found)

@@ -1,0 +1,373 @@
+"""The only place that builds adapters and services, and puts them together."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from homeostat import __version__
+from homeostat.alerts.service import Alerts, CallbackNotifier, LogNotifier
+from homeostat.connectors import models as connector
+from homeostat.controllers.clock import SystemClock
+from homeostat.controllers.heal import HealController
+from homeostat.controllers.loop import Loop
+from homeostat.controllers.monitor import MonitorController
+from homeostat.controllers.retrain import RetrainController
+from homeostat.controllers.roll_out import RolloutController
+from homeostat.controllers.views import ModelView, open_view
+from homeostat.errors import Conflict, IntegrityError, UnknownModel
+from homeostat.feedback.labels import accept_labels
+from homeostat.frames import Columns, Kind, concatenate
+from homeostat.journal import latest_route
+from homeostat.monitoring.service import Monitoring
+from homeostat.ports import Clock, CompiledModel, ControlStore, FileStore, Notifier, PredictionLog, Predictor
+from homeostat.records import (
+    Alert,
+    Decision,
+    Finding,
+    Model,
+    Policy,
+    Rollout,
+    Route,
+    Run,
+    ServingForm,
+    Signature,
+    Stage,
+    Task,
+    Trigger,
+    TriggerKind,
+    Version,
+    as_datetime64,
+)
+from homeostat.registry.service import Registry, VersionDraft, integrity_finding
+from homeostat.retraining.service import Candidate, LabelledRows, Retraining, join_history
+from homeostat.retraining.trainers import import_trainer
+from homeostat.rollouts.service import Rollouts
+from homeostat.serving.gateway import Gateway, LoadedVersion, Predictions
+from homeostat.settings import Settings
+
+
+class ModelCompiler:
+    """The connectors for models, as the registry wants them."""
+
+    def compile(self, model: Any, signature: Signature, reference: Columns, *, seed: int = 0) -> CompiledModel:
+        return connector.compile_model(model, signature, reference, seed=seed)
+
+    def load(self, files: Mapping[str, bytes], form: ServingForm, signature: Signature) -> Predictor:
+        return connector.load_predictor(files, form, signature)
+
+
+class LoggedRows:
+    """Training rows: the history that is kept with a version, then what was logged and labelled since."""
+
+    def __init__(self, log: PredictionLog, registry: Registry, view: Callable[[str], ModelView]) -> None:
+        self._log = log
+        self._registry = registry
+        self._view = view
+
+    def extract(self, model: str, task: Task, kinds: dict[str, Kind], *, until: datetime) -> LabelledRows:
+        """All labelled rows whose label had come by then, in time order."""
+        view = self._view(model)
+        view.joined.follow()
+        rows = view.joined.rows()
+        blocks = [block for _, block in self._log.features_after(model, 0)]
+        # The joined table and the log hold the served rows in the same order; the log may have grown since.
+        chosen = np.flatnonzero(rows.labelled & (rows.label_time <= as_datetime64(until).astype(np.int64)))
+        columns = Columns({name: np.array([]) for name in kinds}, 0)
+        if len(chosen):
+            columns = concatenate([block.features.select(kinds) for block in blocks]).take(chosen)
+        if task is Task.REGRESSION:
+            target: npt.NDArray[Any] = rows.value[chosen]
+        else:
+            target = np.array(rows.classes, dtype=object)[rows.label[chosen]] if len(chosen) else np.array([], object)
+        logged = LabelledRows(columns, target, rows.event_time[chosen])
+        return join_history(self._registry.history_rows(model), logged)
+
+
+class CandidateRegistrar:
+    """Registers what a run made."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def load(self, version: Version) -> Predictor:
+        return self._registry.load(version)
+
+    def version(self, model: str, number: int) -> Version:
+        return self._registry.version(model, number)
+
+    def register_candidate(self, candidate: Candidate, *, at: datetime) -> Version:
+        """Write the candidate as a version, and move it to staging: its gate is behind it."""
+        run, trained = candidate.run, candidate.trained
+        part = slice(candidate.rows.columns.rows - trained.rows, candidate.rows.columns.rows)
+        version = self._registry.register(
+            VersionDraft(
+                model=run.model,
+                estimator=trained.model,
+                signature=candidate.signature,
+                columns=candidate.rows.columns.take(part),
+                target=candidate.rows.target[part],
+                evaluation_scores=candidate.evaluation_scores,
+                metrics=candidate.metrics,
+                parameters=trained.parameters,
+                tags={"trigger": run.trigger.kind.value},
+                parent=run.baseline,
+                run=run.id,
+                seed=run.seed,
+            ),
+            at=at,
+            actor="homeostat",
+            reason=f"{run.id}: {candidate.reason}",
+        )
+        if version.stage is not Stage.DRAFT:
+            return version
+        return self._registry.advance(
+            run.model, version.number, Stage.STAGING, at=at, actor="homeostat", reason="passed its gate"
+        )
+
+
+@dataclass(slots=True)
+class System:
+    """One process of Homeostat: every service, wired."""
+
+    settings: Settings
+    clock: Clock
+    store: ControlStore
+    log: PredictionLog
+    registry: Registry
+    gateway: Gateway
+    rollouts: Rollouts
+    retraining: Retraining
+    alerts: Alerts
+    loop: Loop
+    views: dict[str, ModelView] = field(default_factory=dict)
+
+    def policy(self, model: str) -> Policy:
+        """The policy that holds for a model."""
+        return self.settings.policy_of(model)
+
+    def view(self, model: str) -> ModelView:
+        """The model's view, followed to the end of the log."""
+        return self.loop.view(model)
+
+    def predict(
+        self,
+        model: str,
+        rows: Any,
+        *,
+        ids: Sequence[str] | None = None,
+        entities: Sequence[Any] | None = None,
+        event_time: npt.NDArray[np.datetime64] | None = None,
+    ) -> Predictions:
+        """Score rows with what the model's route names, and log them."""
+        now = self.clock.now()
+        self.gateway.refresh(model, now=now)
+        return self.gateway.predict(model, rows, now=now, ids=ids, entities=entities, event_time=event_time)
+
+    def label(
+        self,
+        model: str,
+        ids: Sequence[str],
+        values: Sequence[Any],
+        *,
+        event_time: npt.NDArray[np.datetime64] | None = None,
+        source: str = "api",
+    ) -> int:
+        """Take labels in; returns how many."""
+        task = self.registry.model(model).task
+        return accept_labels(
+            self.log, model, task, ids, values, now=self.clock.now(), event_time=event_time, source=source
+        )
+
+    def tick(self) -> int:
+        """Let all controllers do what is due."""
+        return self.loop.run_due(self.clock.now())
+
+    def promote(self, model: str, number: int, *, actor: str, reason: str) -> Rollout | Version:
+        """Put a version into production: at once where nothing is, else as a watched rollout."""
+        now = self.clock.now()
+        self.registry.version(model, number)
+        if self.registry.production(model) is None:
+            return self.registry.install(model, number, at=now, actor=actor, reason=reason)
+        rollout = self.rollouts.start(
+            model, number, self.policy(model), at=now, reason=reason, actor=actor, by_hand=True
+        )
+        self.gateway.refresh(model, now=now)
+        return rollout
+
+    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> int:
+        """Put an earlier production version back."""
+        now = self.clock.now()
+        number = self.rollouts.roll_back(model, self.policy(model), to=to, at=now, actor=actor, reason=reason)
+        self.gateway.refresh(model, now=now)
+        return number
+
+    def retrain(self, model: str, *, actor: str, reason: str) -> Run:
+        """Start a run by hand and carry it to its end; a rollout follows where it passes its gate."""
+        now = self.clock.now()
+        production = self.registry.production(model)
+        if production is None:
+            raise Conflict(f"Model '{model}' has no production version to compare with.")
+        labelled = int(self.view(model).joined.rows().labelled.sum())
+        trigger = Trigger(kind=TriggerKind.MANUAL, reason=reason, evidence={"labelled": labelled})
+        run = self.retraining.start(
+            model, trigger, production.number, self.policy(model), at=now, seed=self.settings.seed, actor=actor
+        )
+        self.tick()
+        with self.store.read() as transaction:
+            return transaction.get(Run, run.id) or run
+
+    def decisions(self, model: str) -> list[Decision]:
+        """Every decision of a model, oldest first."""
+        self.registry.model(model)
+        with self.store.read() as transaction:
+            return transaction.list(Decision, model=model)
+
+    def records(self, kind: type[Any], model: str) -> list[Any]:
+        """All records of a kind that belong to a model, oldest first."""
+        with self.store.read() as transaction:
+            return transaction.list(kind, model=model)
+
+    def newest_findings(self, model: str, version: int) -> dict[str, Finding]:
+        """The newest finding of each check of a version."""
+        found: dict[str, Finding] = {}
+        with self.store.read() as transaction:
+            for finding in transaction.list(Finding, model=model, newest_first=True, limit=200):
+                if finding.version == version:
+                    found.setdefault(finding.check, finding)
+        return found
+
+    def route(self, model: str) -> Route | None:
+        """The newest route of a model."""
+        with self.store.read() as transaction:
+            return latest_route(transaction, model)
+
+    def close(self) -> None:
+        """Give back leases and files."""
+        self.loop.release()
+        self.log.close()
+        self.store.close()
+
+
+def open_system(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    in_memory: bool = False,
+    on_alert: Callable[[Alert], None] | None = None,
+    on_findings: Callable[[list[Finding]], None] | None = None,
+    on_rollout_look: Callable[..., None] | None = None,
+    holder: str | None = None,
+) -> System:
+    """Open the stores of a home folder (or fresh ones in memory) and wire all services over them."""
+    clock = clock or SystemClock()
+    store, log, files = _memory_stores() if in_memory else _durable_stores(settings)
+    registry = Registry(store, files, ModelCompiler(), code_version=__version__)
+    views: dict[str, ModelView] = {}
+
+    def view(model: str) -> ModelView:
+        if model not in views:
+            views[model] = open_view(log, registry, model, settings.policy_of(model))
+        views[model].follow()
+        return views[model]
+
+    def load(model: str, number: int) -> LoadedVersion:
+        version = registry.version(model, number)
+        return LoadedVersion(version, registry.load(version))
+
+    def newest_route(model: str) -> Route | None:
+        with store.read() as transaction:
+            if transaction.get(Model, model) is None:
+                raise UnknownModel(model=model, known=[known.name for known in transaction.list(Model)])
+            return latest_route(transaction, model)
+
+    notifiers: list[Notifier] = [LogNotifier()]
+    if on_alert is not None:
+        notifiers.append(CallbackNotifier(on_alert))
+    alerts = Alerts(store, notifiers)
+
+    def on_integrity_error(error: IntegrityError, now: datetime) -> None:
+        finding = integrity_finding(error, now)
+        with store.begin() as transaction:
+            if transaction.get(Finding, finding.id) is None:
+                transaction.insert(finding)
+        alerts.take([finding], settings.policy_of(finding.model).alerts)
+
+    gateway = Gateway(
+        latest_route=newest_route, load=load, log=log, new_id=new_prediction_id, on_integrity_error=on_integrity_error
+    )
+    retraining = Retraining(store, LoggedRows(log, registry, view), CandidateRegistrar(registry), import_trainer)
+    rollouts = Rollouts(store, registry, registry.rollback_target)
+    loop = Loop(
+        store=store,
+        controllers=(
+            MonitorController(store, registry, Monitoring(store), alerts, on_findings),
+            RolloutController(
+                store, registry, rollouts, lambda model, now: _refresh(gateway, model, now), on_rollout_look
+            ),
+            HealController(store, registry, retraining, seed=settings.seed),
+            RetrainController(store, retraining),
+        ),
+        view=view,
+        policy=settings.policy_of,
+        holder=holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+    )
+    return System(
+        settings=settings,
+        clock=clock,
+        store=store,
+        log=log,
+        registry=registry,
+        gateway=gateway,
+        rollouts=rollouts,
+        retraining=retraining,
+        alerts=alerts,
+        loop=loop,
+        views=views,
+    )
+
+
+def _refresh(gateway: Gateway, model: str, now: datetime) -> None:
+    gateway.refresh(model, now=now)
+
+
+def _memory_stores() -> tuple[ControlStore, PredictionLog, FileStore]:
+    from homeostat.stores.memory import MemoryControlStore, MemoryFileStore, MemoryPredictionLog
+
+    return MemoryControlStore(), MemoryPredictionLog(), MemoryFileStore()
+
+
+def _durable_stores(settings: Settings) -> tuple[ControlStore, PredictionLog, FileStore]:
+    from homeostat.stores.files import FolderFileStore
+    from homeostat.stores.sqlite import SqliteControlStore, SqlitePredictionLog
+
+    home = settings.home
+    return (
+        SqliteControlStore(home / "control.db", durability=settings.durability),
+        SqlitePredictionLog(home / "log.db", home / "log", durability=settings.durability),
+        FolderFileStore(home / "files"),
+    )
+
+
+def new_prediction_id(now: datetime) -> str:
+    """A UUIDv7 (RFC 9562): sortable by time, unique without asking anybody."""
+    milliseconds = int(now.timestamp() * 1000)
+    value = (milliseconds & (1 << 48) - 1) << 80 | secrets.randbits(76)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def to_json(record: Any) -> Any:
+    """A record as plain data."""
+    return msgspec.to_builtins(record)
