@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,17 +19,22 @@ import numpy.typing as npt
 
 from homeostat import __version__
 from homeostat.alerts.service import Alerts, CallbackNotifier, LogNotifier
+from homeostat.backtest.data import LabelledTable
+from homeostat.backtest.outcome import Outcome, count_false_promotions, outputs_of, strategy_scores, summarise
+from homeostat.backtest.replay import Options, Replayed, initial_rows, replay
+from homeostat.backtest.strategies import majority, no_change, periodic
+from homeostat.backtest.telling import tell
 from homeostat.connectors import models as connector
-from homeostat.controllers.clock import SystemClock
+from homeostat.controllers.clock import SimulatedClock, SystemClock
 from homeostat.controllers.heal import HealController
 from homeostat.controllers.loop import Loop
 from homeostat.controllers.monitor import MonitorController
 from homeostat.controllers.retrain import RetrainController
 from homeostat.controllers.roll_out import RolloutController
 from homeostat.controllers.views import ModelView, open_view
-from homeostat.errors import Conflict, IntegrityError, UnknownModel
+from homeostat.errors import Conflict, IntegrityError, InvalidInput, UnknownModel
 from homeostat.feedback.labels import accept_labels
-from homeostat.frames import Columns, Kind, concatenate
+from homeostat.frames import Columns, Kind, concatenate, finite, to_pandas
 from homeostat.journal import latest_route
 from homeostat.monitoring.service import Monitoring
 from homeostat.ports import Clock, CompiledModel, ControlStore, FileStore, Notifier, PredictionLog, Predictor
@@ -47,10 +54,14 @@ from homeostat.records import (
     Trigger,
     TriggerKind,
     Version,
+    as_datetime,
     as_datetime64,
 )
+from homeostat.registry.fitted import holdout_outputs, inspect_pipeline, kinds_of, original_labels, read_pickle
 from homeostat.registry.service import Registry, VersionDraft, integrity_finding
-from homeostat.retraining.service import Candidate, LabelledRows, Retraining, join_history
+from homeostat.reports.story import Story
+from homeostat.retraining.rules import evaluation_rows, offline_metrics
+from homeostat.retraining.service import Candidate, LabelledRows, Retraining, describe_features, join_history
 from homeostat.retraining.trainers import import_trainer
 from homeostat.rollouts.service import Rollouts
 from homeostat.serving.gateway import Gateway, LoadedVersion, Predictions
@@ -150,6 +161,7 @@ class System:
     retraining: Retraining
     alerts: Alerts
     loop: Loop
+    on_integrity_error: Callable[[IntegrityError, datetime], None]
     views: dict[str, ModelView] = field(default_factory=dict)
 
     def policy(self, model: str) -> Policy:
@@ -252,6 +264,16 @@ class System:
         with self.store.read() as transaction:
             return latest_route(transaction, model)
 
+    def keep_integrity_findings(self, versions: Sequence[Version]) -> None:
+        """Read every file of some versions, and keep a finding and an alert for each that was changed."""
+        now = self.clock.now()
+        for version in versions:
+            for path in self.registry.verify(version):
+                try:
+                    self.registry.read_file(version, path)
+                except IntegrityError as error:
+                    self.on_integrity_error(error, now)
+
     def close(self) -> None:
         """Give back leases and files."""
         self.loop.release()
@@ -333,6 +355,7 @@ def open_system(
         retraining=retraining,
         alerts=alerts,
         loop=loop,
+        on_integrity_error=on_integrity_error,
         views=views,
     )
 
@@ -371,3 +394,197 @@ def new_prediction_id(now: datetime) -> str:
 def to_json(record: Any) -> Any:
     """A record as plain data."""
     return msgspec.to_builtins(record)
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestResult:
+    """A backtest's figures, and the story that its report tells."""
+
+    outcome: Outcome
+    story: Story
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `homeostat backtest --json` prints."""
+        return self.outcome.as_json()
+
+    def save_html(self, path: str | Path) -> None:
+        """Write the self-contained report."""
+        from homeostat.reports.html import render_story
+
+        Path(path).write_text(render_story(self.story), encoding="utf-8")
+
+
+def run_backtest(
+    table: LabelledTable,
+    options: Options,
+    settings: Settings,
+    *,
+    state: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    after_batch: Callable[[int], None] | None = None,
+) -> BacktestResult:
+    """Replay a table through the real loop, and every other strategy on the same rows.
+
+    In memory, unless `state` names a folder: then everything is kept there, and an interrupted replay goes on.
+    """
+    started = time.perf_counter()
+    initial_rows(table, options.initial)
+    clock = SimulatedClock(as_datetime(table.times[0]))
+    if state is not None:
+        settings = replace(settings, home=state)
+    system = open_system(settings, clock=clock, in_memory=state is None, holder="backtest")
+    model = BACKTEST_MODEL
+    served = _already_served(system, model)
+    replayed = replay(system, table, model, options, clock, served=served, progress=progress, after_batch=after_batch)
+    pending = _periodic_elsewhere(table, replayed, options.seed)
+    result = _conclude(system, table, replayed, pending, settings, model, started)
+    system.close()
+    return result
+
+
+BACKTEST_MODEL = "backtest"
+
+
+def _already_served(system: System, model: str) -> dict[str, tuple[Any, int]]:
+    if not any(held.name == model for held in system.registry.models()):
+        return {}
+    task = system.registry.model(model).task
+    found: dict[str, tuple[Any, int]] = {}
+    for _, block in system.log.blocks_after(model, 0):
+        if not block.shadow:
+            values = block.score if task is Task.REGRESSION else block.output
+            found.update(zip(block.ids, zip(values, block.version.tolist(), strict=True), strict=True))
+    return found
+
+
+def _periodic_elsewhere(table: LabelledTable, replayed: Replayed, seed: int) -> Callable[[], npt.NDArray[Any]]:
+    """Blind retraining needs nothing of the loop, so it runs beside what follows."""
+    algorithm = str(replayed.first.parameters.get("algorithm", "extra_trees"))
+    return lambda: periodic(table, replayed.initial, algorithm, seed=seed)
+
+
+def _conclude(
+    system: System,
+    table: LabelledTable,
+    replayed: Replayed,
+    pending: Callable[[], npt.NDArray[Any]],
+    settings: Settings,
+    model: str,
+    started: float,
+) -> BacktestResult:
+    loaded: dict[int, tuple[Predictor, Version]] = {}
+
+    def load(number: int) -> tuple[Predictor, Version]:
+        if number not in loaded:
+            version = system.registry.version(model, number)
+            loaded[number] = (system.registry.load(version), version)
+        return loaded[number]
+
+    initial = replayed.initial
+    predicted: dict[str, npt.NDArray[Any]] = {
+        "healed": replayed.output,
+        "static": outputs_of(*load(1), table, slice(initial, table.rows)),
+        "periodic": pending(),
+        "no_change": no_change(table, initial),
+        "majority": majority(table, initial),
+    }
+    strategies = {name: strategy_scores(table, initial, values) for name, values in predicted.items()}
+    decisions = system.decisions(model)
+    rollouts: list[Rollout] = system.records(Rollout, model)
+    outcome = summarise(
+        table,
+        strategies,
+        decisions,
+        system.records(Run, model),
+        rollouts,
+        false_promotions=count_false_promotions(table, rollouts, load),
+        alerts=len(system.records(Alert, model)),
+        labels_used=replayed.labels_used,
+        seconds=time.perf_counter() - started,
+    )
+    story = tell(
+        table,
+        replayed,
+        predicted,
+        outcome,
+        decisions=decisions,
+        findings=system.records(Finding, model),
+        rollouts=rollouts,
+        versions=system.registry.versions(model),
+        changes=system.registry.history(model),
+        joined=system.view(model).joined.rows(),
+        policy=settings.policy_of(model),
+    )
+    return BacktestResult(outcome, story)
+
+
+def load_pipeline(path: Path, *, allow_pickle: bool) -> Any:
+    """A fitted pipeline from a file: skops with the trusted types, or a pickle where the user opted in."""
+    if path.suffix == ".skops":
+        return connector.load_skops(path.read_bytes())
+    if not allow_pickle:
+        raise InvalidInput(
+            f"{path} is not a .skops file. A pickle can run any code when it is loaded: save the pipeline with "
+            "skops.io.dump, or pass --allow-pickle if the file is of your own making."
+        )
+    return read_pickle(path)
+
+
+def register_fitted(
+    system: System,
+    model: str,
+    estimator: Any,
+    table: LabelledTable,
+    *,
+    tags: dict[str, str],
+    description: str,
+    actor: str,
+    reason: str,
+) -> Version:
+    """Register a fitted pipeline with its training data as a new version in stage draft.
+
+    Its quality is stated by the same recipe fitted without the latest fifth of the rows, on those rows.
+    """
+    fitted = inspect_pipeline(estimator, table.columns, table.target_name, table.task)
+    kinds = kinds_of(fitted.features, table.kinds)
+    columns = table.columns.select(kinds)
+    frame = to_pandas(finite(columns), kinds)
+    policy = system.policy(model)
+    evaluation = evaluation_rows(table.rows, None, policy.training.evaluation_share)
+    raw, classes = holdout_outputs(estimator, frame, original_labels(estimator, table.target), evaluation)
+    signature = Signature(
+        task=table.task,
+        features=describe_features(columns, kinds),
+        target=table.target_name,
+        classes=fitted.classes,
+        positive=table.positive if table.positive in fitted.classes else None,
+    )
+    late = slice(table.rows - evaluation, table.rows)
+    known = signature.positive in classes
+    scores = raw if not classes else raw[:, classes.index(signature.positive or "")] if known else raw.max(axis=1)
+    production = next((held for held in system.registry.models() if held.name == model), None)
+    parent = system.registry.production(model) if production is not None else None
+    return system.registry.register(
+        VersionDraft(
+            model=model,
+            estimator=estimator,
+            signature=signature,
+            columns=columns,
+            target=table.target,
+            times=table.times if table.has_own_times else None,
+            evaluation_scores=scores,
+            metrics={
+                **offline_metrics(table.target[late], raw, classes, signature),
+                "evaluation_rows": float(evaluation),
+            },
+            parameters={"estimator": type(estimator).__name__},
+            tags=tags,
+            parent=parent.number if parent is not None else None,
+            keep_training=True,
+            description=description,
+            seed=system.settings.seed,
+        ),
+        at=system.clock.now(),
+        actor=actor,
+        reason=reason,
+    )

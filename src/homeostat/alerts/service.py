@@ -91,20 +91,20 @@ class Alerts:
 
     def acknowledge(self, alert_id: str, *, by: str) -> Alert:
         """Somebody looks after it. Raises `UnknownRecord`, or `Conflict` where it is resolved."""
-        return self._change(alert_id, lambda alert: {"state": AlertState.ACKNOWLEDGED, "acknowledged_by": by})
+        return self._change(alert_id, {"state": AlertState.ACKNOWLEDGED, "acknowledged_by": by})
 
     def resolve(self, alert_id: str, *, at: datetime) -> Alert:
         """Close it by hand."""
-        return self._change(alert_id, lambda alert: {"state": AlertState.RESOLVED, "resolved_at": at})
+        return self._change(alert_id, {"state": AlertState.RESOLVED, "resolved_at": at})
 
-    def _change(self, alert_id: str, fields: Callable[[Alert], dict[str, object]]) -> Alert:
+    def _change(self, alert_id: str, fields: dict[str, object]) -> Alert:
         with self._store.begin() as transaction:
             alert = transaction.get(Alert, alert_id)
             if alert is None:
                 raise UnknownRecord(kind="alert", key=alert_id)
             if alert.state is AlertState.RESOLVED:
                 raise Conflict(f"Alert '{alert_id}' is resolved already.", alert=alert_id)
-            return transaction.replace(msgspec.structs.replace(alert, **fields(alert)))
+            return transaction.replace(msgspec.structs.replace(alert, **fields))
 
     def _tell(self, alert: Alert, finding: Finding) -> None:
         for notifier in self._notifiers:

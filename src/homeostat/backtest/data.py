@@ -66,7 +66,9 @@ def read_table(path: Path) -> pa.Table:
             table = _read_csv(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidData(f"{path} can't be read: {first}. It must be a UTF-8 CSV with a header, or Parquet.") from error
+        raise InvalidData(
+            f"{path} can't be read: {first}. It must be a UTF-8 CSV with a header, or Parquet."
+        ) from error
     if table.num_rows == 0 or table.num_columns == 0:
         raise InvalidData(f"{path} has no rows.", path=str(path))
     return table
@@ -102,11 +104,7 @@ def prepare(
     times = _times(known, time)
     order = np.argsort(times, kind="stable")
     reserved = {target, time, entity}
-    kinds = {
-        column: kind
-        for column, kind in infer_kinds(known).items()
-        if column not in reserved
-    }
+    kinds = {column: kind for column, kind in infer_kinds(known).items() if column not in reserved}
     if not kinds:
         raise InvalidData("The table has no column besides the target; there is nothing to predict from.")
     columns = to_columns(known.select(list(kinds)), kinds).take(order)
@@ -159,7 +157,7 @@ def _target(table: pa.Table, target: str) -> tuple[Task, npt.NDArray[Any], tuple
             return Task.REGRESSION, values, ()
     elif distinct > MOST_CLASSES and distinct > CLASS_SHARE * table.num_rows:
         raise InvalidTarget(
-            f"The target '{target}' has {distinct:,} different texts in {table.num_rows:,} rows; that is no class label."
+            f"The target '{target}' has {distinct:,} different texts in {table.num_rows:,} rows; those are no classes."
         )
     if pa.types.is_dictionary(kind):
         column = pc.cast(column, kind.value_type)

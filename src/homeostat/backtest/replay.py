@@ -174,7 +174,7 @@ def replay(
     progress: Progress | None = None,
     after_batch: Callable[[int], None] | None = None,
 ) -> Replayed:
-    """Replay the table. `served` are the rows that an interrupted replay had logged: id → (output or score, version)."""
+    """Replay the table; `served` maps rows that an interrupted replay had logged to their output and version."""
     started = time.perf_counter()
     clock.advance_to(as_datetime(table.times[initial_rows(table, options.initial) - 1]))
     first, initial = install_first(system, table, model, options, clock)
@@ -229,9 +229,7 @@ def label_times(table: LabelledTable, options: Options) -> npt.NDArray[np.dateti
     return table.times + np.timedelta64(round(options.label_delay.total_seconds() * 1e6), "us")
 
 
-def _ripe(
-    due: npt.NDArray[np.datetime64], labelled_until: int, end: int, now: datetime, options: Options
-) -> int:
+def _ripe(due: npt.NDArray[np.datetime64], labelled_until: int, end: int, now: datetime, options: Options) -> int:
     """Up to which row the labels have come by now."""
     from homeostat.records import as_datetime64
 

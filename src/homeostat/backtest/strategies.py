@@ -1,7 +1,8 @@
-"""What the loop is compared with, on the same rows: never retrained, refitted on schedule, and two that do not learn."""
+"""What the loop is compared with on the same rows: refitting by the calendar, and two that learn nothing."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def periodic(table: LabelledTable, initial: int, algorithm: str, *, seed: int) -
     predicted: list[npt.NDArray[Any]] = []
     edges = sorted({initial, *(rows * block // BLOCKS for block in range(1, BLOCKS)), rows})
     held: Any = None
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if start < initial:
             continue
         window = slice(max(0, start - rows // LATEST_SHARE), start)

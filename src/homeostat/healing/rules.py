@@ -21,6 +21,9 @@ from homeostat.records import (
 )
 
 FEWEST_SINCE_CHANGE = 45
+# A candidate that shadows is given its chance until there is so much more to learn from that a newer one should win.
+FAIR_CHANCE_ROWS = 150
+FAIR_CHANCE_GROWTH = 0.5
 RECOVERY_ROWS = 50
 LABELS_ARRIVE = 0.1
 MOST_GROWTH = 12
@@ -98,6 +101,9 @@ def _rested(facts: Facts, policy: Policy) -> bool:
     if facts.now < last.updated_at + timedelta(seconds=span.seconds * growth):
         return False
     rows = max(span.rows * growth, rules.cooldown_share * facts.labelled)
+    if any(not rollout.state.is_final and rollout.current.kind is StepKind.SHADOW for rollout in facts.rollouts):
+        known = int(last.trigger.evidence.get("rows_since", 0))
+        rows = max(rows, FAIR_CHANCE_ROWS, FAIR_CHANCE_GROWTH * known)
     return facts.labelled - int(last.trigger.evidence.get("labelled", 0)) >= rows
 
 
@@ -127,7 +133,12 @@ def _performance(facts: Facts, policy: Policy) -> Trigger | None:
         kind=TriggerKind.PERFORMANCE,
         reason=decay.message,
         since=_moment(decay.evidence.get("since_time")),
-        evidence={"finding": decay.id, "log_evidence": decay.statistic, "threshold": decay.threshold},
+        evidence={
+            "finding": decay.id,
+            "log_evidence": decay.statistic,
+            "threshold": decay.threshold,
+            "rows_since": decay.evidence["rows_since"],
+        },
     )
 
 
@@ -148,7 +159,7 @@ def _recovery(facts: Facts, policy: Policy) -> Trigger | None:
 
 
 def _drift(facts: Facts, policy: Policy) -> Trigger | None:
-    """Drift alone starts a retraining where labels can't confirm or refute harm in time, or where the policy says so."""
+    """Drift alone counts where labels can't confirm or refute harm in time, or where the policy says so."""
     rules = policy.triggers
     finding = _harmed(facts, "drift")
     if rules.drift == "never" or finding is None:

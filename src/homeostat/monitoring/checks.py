@@ -217,8 +217,10 @@ def row_losses(
     value: npt.NDArray[np.float64],
     reference: dict[str, float],
 ) -> npt.NDArray[np.float64]:
-    """The loss of each labelled row in 0–1: wrong or right; for regression the absolute error over three times the
-    reference's mean absolute error, at most 1."""
+    """The loss of each labelled row in 0–1.
+
+    Wrong or right; for regression the absolute error over three times the reference's mean one, at most 1.
+    """
     if task is Task.REGRESSION:
         bound = ERROR_BOUND * reference.get("mae", 0.0)
         errors = np.abs(value - score)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,12 +24,54 @@ class WindowProfile:
     end: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Part:
     profile: Profile
     scores: npt.NDArray[np.float64]
     start: int
     end: int
+
+    def __add__(self, other: _Part) -> _Part:
+        return _Part(
+            self.profile + other.profile,
+            np.concatenate([self.scores, other.scores]),
+            min(self.start, other.start),
+            max(self.end, other.end),
+        )
+
+
+class _Sliding:
+    """A queue of parts with its sum: two stacks, so that sliding costs a constant number of additions a part."""
+
+    def __init__(self, window_rows: int) -> None:
+        self._window_rows = window_rows
+        self._front: list[tuple[_Part, _Part]] = []  # a part, and its sum with all that came after it in this stack
+        self._back: list[_Part] = []
+        self._back_sum: _Part | None = None
+        self._rows = 0
+
+    def add(self, part: _Part) -> None:
+        self._rows += part.profile.rows
+        last = self._back[-1] if self._back else None
+        if last is not None and last.profile.rows + part.profile.rows <= max(1, self._window_rows // PARTS):
+            self._back[-1] = last + part
+        else:
+            self._back.append(part)
+        self._back_sum = part if self._back_sum is None else self._back_sum + part
+        while self._rows - self._oldest().profile.rows >= self._window_rows:
+            self._rows -= self._front.pop()[0].profile.rows
+
+    def _oldest(self) -> _Part:
+        if not self._front:
+            for part in reversed(self._back):
+                self._front.append((part, part + self._front[-1][1] if self._front else part))
+            self._back, self._back_sum = [], None
+        return self._front[-1][0]
+
+    def whole(self) -> _Part:
+        parts = [self._front[-1][1]] if self._front else []
+        parts += [] if self._back_sum is None else [self._back_sum]
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
 class LiveProfiles:
@@ -47,7 +88,7 @@ class LiveProfiles:
         self._reference = reference
         self._window_rows = window_rows
         self._sequence = 0
-        self._parts: dict[int, deque[_Part]] = {}
+        self._windows: dict[int, _Sliding] = {}
 
     def follow(self) -> int:
         """Profile what was logged since the last call; returns how many rows that were."""
@@ -61,36 +102,13 @@ class LiveProfiles:
                 columns = block.features if mine.all() else block.features.take(mine)
                 profile = Profile.of(columns, like=self._reference(int(version)))
                 part = _Part(profile, block.score[mine], int(times[mine].min()), int(times[mine].max()))
-                self._add(int(version), part)
+                self._windows.setdefault(int(version), _Sliding(self._window_rows)).add(part)
         return rows
-
-    def _add(self, version: int, part: _Part) -> None:
-        parts = self._parts.setdefault(version, deque())
-        most = max(1, self._window_rows // PARTS)
-        if parts and parts[-1].profile.rows + part.profile.rows <= most:
-            last = parts[-1]
-            parts[-1] = _Part(
-                last.profile + part.profile,
-                np.concatenate([last.scores, part.scores]),
-                min(last.start, part.start),
-                max(last.end, part.end),
-            )
-        else:
-            parts.append(part)
-        while len(parts) > 1 and sum(one.profile.rows for one in parts) - parts[0].profile.rows >= self._window_rows:
-            parts.popleft()
 
     def window(self, version: int) -> WindowProfile | None:
         """The latest rows of a version, at least a window's where it has served as many; `None` before its first."""
-        parts = self._parts.get(version)
-        if not parts:
+        sliding = self._windows.get(version)
+        if sliding is None:
             return None
-        whole = parts[0].profile
-        for part in list(parts)[1:]:
-            whole = whole + part.profile
-        return WindowProfile(
-            whole,
-            np.concatenate([part.scores for part in parts]),
-            min(part.start for part in parts),
-            max(part.end for part in parts),
-        )
+        whole = sliding.whole()
+        return WindowProfile(whole.profile, whole.scores, whole.start, whole.end)

@@ -21,7 +21,7 @@ from homeostat.monitoring.checks import (
     measure,
     row_losses,
 )
-from homeostat.monitoring.profiles import LiveProfiles, WindowProfile
+from homeostat.monitoring.profiles import WindowProfile
 from homeostat.ports import ControlStore
 from homeostat.records import (
     Finding,

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.errors import (
-    InvalidInput,
     IntegrityError,
+    InvalidInput,
     ModelExists,
     NotFound,
     NothingToRollBackTo,

@@ -10,8 +10,9 @@ from homeostat.frames import Columns, Kind, missing
 from homeostat.records import Task
 
 ONE_HOT_LIMIT = 50
-TREES = 100
-ROUNDS = 100
+TREES = 64
+ROUNDS = 60
+LEARNING_RATE = 0.15
 
 Builder = Callable[[Task, int], Any]
 
@@ -80,7 +81,7 @@ def _gradient_boosting(task: Task, seed: int) -> Any:
 
     kind = HistGradientBoostingClassifier if task.is_classification else HistGradientBoostingRegressor
     rounds = ROUNDS if task is not Task.MULTICLASS else ROUNDS // 2
-    return kind(max_iter=rounds, early_stopping=False, random_state=seed)
+    return kind(max_iter=rounds, learning_rate=LEARNING_RATE, early_stopping=False, random_state=seed)
 
 
 def _linear(task: Task, seed: int) -> Any:

@@ -213,8 +213,10 @@ class Gateway:
         keys: npt.NDArray[Any],
         times: npt.NDArray[np.datetime64],
     ) -> list[PredictionBlock]:
-        """Score each row with every version of the route that did not answer it, so that models are compared on the
-        same rows in every step."""
+        """Score each row with every version of the route that did not answer it.
+
+        So models are compared on the same rows in every step.
+        """
         found: list[PredictionBlock] = []
         beside = [(loaded, chosen != position) for position, loaded in enumerate(snapshot.arms)]
         beside += [(loaded, np.ones(len(ids), dtype=bool)) for loaded in snapshot.shadows]

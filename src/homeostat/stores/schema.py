@@ -24,8 +24,10 @@ from homeostat.records import (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One kind of record: `state` is the value that lists filter by, `unique_states` are those that at most one
-    record of a model may be in, which the store enforces.
+    """One kind of record.
+
+    `state` gives the value that lists filter by; a model may have at most one record in `unique_states`, which the
+    store enforces.
     """
 
     kind: type[Record]

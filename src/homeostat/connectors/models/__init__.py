@@ -5,6 +5,7 @@ original; `load_predictor` reads the files back.
 """
 
 from homeostat.connectors.models.compiling import Compiled, compile_model, load_predictor
+from homeostat.connectors.models.estimators import load_skops
 from homeostat.connectors.models.serving import Predictor
 
-__all__ = ["Compiled", "Predictor", "compile_model", "load_predictor"]
+__all__ = ["Compiled", "Predictor", "compile_model", "load_predictor", "load_skops"]

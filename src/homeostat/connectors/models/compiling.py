@@ -48,7 +48,7 @@ def compile_model(model: Any, signature: records.Signature, reference: frames.Co
     made up to be difficult. What the original refuses (such as missing values) the served form refuses too. Raises
     `CompilationFailed` where the model does not fit the signature, fails on the reference, or fits no format.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     original = wrap(model, signature)
     # Threads that wait for each other on a busy machine make one row of a histogram forest take seconds.

@@ -91,20 +91,29 @@ def used_types(content: bytes) -> tuple[str, ...]:
     return tuple(sorted(skops.io.get_untrusted_types(data=content)))
 
 
-def load(description: Description, files: Mapping[str, bytes], signature: records.Signature) -> Estimator:
-    """The estimator of a file, once its types and trees are known to be sound.
+def load_skops(content: bytes) -> Any:
+    """A fitted estimator from the bytes of a skops file that holds trusted types only, with its trees checked.
 
-    Raises `CompilationFailed` where the file is damaged, holds another type, or is not of this signature.
+    Raises `CompilationFailed` where the file is damaged or holds another type.
     """
     import skops.io
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = skops.io.loads(files.get(FILE, b""), trusted=list(TRUSTED_TYPES))
+            model = skops.io.loads(content, trusted=list(TRUSTED_TYPES))
     except Exception as error:
-        raise CompilationFailed(f"The served estimator can't be loaded: {error}") from error
+        raise CompilationFailed(f"The skops file can't be loaded: {error}") from error
     _check_trees(model)
+    return model
+
+
+def load(description: Description, files: Mapping[str, bytes], signature: records.Signature) -> Estimator:
+    """The estimator of a file, once its types and trees are known to be sound.
+
+    Raises `CompilationFailed` where the file is damaged, holds another type, or is not of this signature.
+    """
+    model = load_skops(files.get(FILE, b""))
     _use_one_thread(model)
     estimator = wrap(model, signature)
     found = (estimator.names, estimator.classes, estimator.frame, estimator.probabilities)

@@ -22,7 +22,7 @@ FILE = "forest.treelite"
 # treelite is fastest for few rows: it takes one after the other through all trees. From this many rows on, taking all
 # rows through one tree after the other is faster, because the tree stays in the processor's cache.
 ROWS_FOR_BATCHES = 48
-ROWS_FOR_THREADS = 200
+ROWS_FOR_THREADS = 1000
 # What treelite calls a node that compares a number with a threshold.
 NUMERICAL_SPLIT = 1
 

@@ -53,7 +53,7 @@ def express(transformers: Sequence[Any], columns: int) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _express(transformer: Any, columns: int) -> tuple[Step, ...]:  # noqa: PLR0911
+def _express(transformer: Any, columns: int) -> tuple[Step, ...]:
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_selection import SelectorMixin
     from sklearn.impute import SimpleImputer

@@ -38,8 +38,9 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `columns` are the inputs in the order that the model was fitted with; `classes` the label texts in the order of
     the model's own classes; `probabilities` is false where the original only names a class, and `coded` says that
-    the native model names it by its position; `narrow` says that values are rounded to 32-bit floats; `averaged` that
-    the output is the mean of the trees; `steps` come before the native model; `files` are the SHA-256 of the other files.
+    the native model names it by its position; `narrow` says that values are rounded to 32-bit floats; `averaged`
+    that the output is the mean of the trees; `steps` come before the native model; `files` are the SHA-256 of the
+    other files.
     """
 
     layout: int = LAYOUT

@@ -67,7 +67,7 @@ AUGUST = (
         date(2025, 8, 1),
         date(2025, 8, 1),
         PHISHING,
-        {"qr_campaign": 0.125, "customer": 0.035, "newsletter": 0.015, "notification": 0.015, "colleague": 0.015},
+        {"qr_campaign": 0.125, "customer": 0.04, "newsletter": 0.015, "notification": 0.015, "colleague": 0.015},
         "One sudden campaign: QR codes in pictures, sent from mailboxes of real firms that were taken over.",
     ),
     Change(
@@ -83,7 +83,7 @@ AUGUST = (
         date(2025, 8, 15),
         date(2025, 9, 15),
         PHISHING,
-        {"machine_written": 0.16, "customer": 0.025, "newsletter": 0.012, "notification": 0.012, "colleague": 0.011},
+        {"machine_written": 0.16, "customer": 0.03, "newsletter": 0.012, "notification": 0.012, "colleague": 0.011},
         "Attackers move, bit by bit, to faultless personal text written by a machine.",
     ),
 )

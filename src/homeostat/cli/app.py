@@ -1,0 +1,69 @@
+"""All commands, put together; errors end here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from homeostat import __version__
+from homeostat.cli import alert, backtest, demo, drift, model, rollout, watch
+from homeostat.cli.output import BAD_INPUT, console
+from homeostat.errors import HomeostatError
+
+app = typer.Typer(
+    name="homeostat",
+    help="Keeps machine-learning models healthy in production.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(model.app, name="model")
+app.add_typer(rollout.app, name="rollout")
+app.add_typer(alert.app, name="alert")
+app.command("backtest")(backtest.backtest)
+app.command("demo")(demo.demo)
+app.command("drift")(drift.drift)
+app.command("status")(watch.status)
+app.command("history")(watch.history)
+app.command("check")(watch.check)
+app.command("retrain")(watch.retrain)
+app.add_typer(watch.label_app, name="label")
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and end.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to standard error.")] = False,
+) -> None:
+    """Keeps machine-learning models healthy in production."""
+    if version:
+        typer.echo(f"homeostat {__version__}")
+        raise typer.Exit
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.CRITICAL,
+        format="%(asctime)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; returns the exit status. No traceback reaches the user for an error that is the input's."""
+    try:
+        result = app(arguments, standalone_mode=False)
+    except HomeostatError as error:
+        console(error=True).print(f"error: {error.message} [{error.code}]", markup=False, style="red")
+        return BAD_INPUT
+    except typer.TyperException as error:
+        console(error=True).print(f"error: {error} [usage]", markup=False, style="red")
+        console(error=True).print("'homeostat --help' lists the commands; each has its own --help.", markup=False)
+        return BAD_INPUT
+    except (KeyboardInterrupt, typer.Abort):
+        console(error=True).print("interrupted", style="red")
+        return 130
+    except BrokenPipeError:
+        return 0
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,227 @@
+"""`homeostat model`: register, list, show, promote, archive, verify, rollback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from homeostat.cli import context
+from homeostat.cli.context import JsonOption, ModelArgument, ReasonOption, VersionArgument
+from homeostat.cli.output import FOUND, console, moment, print_json, table
+from homeostat.errors import InvalidInput
+
+app = typer.Typer(help="Models and versions.", no_args_is_help=True)
+
+
+@app.command("register")
+def register(
+    model: ModelArgument,
+    pipeline: Annotated[Path, typer.Argument(help="The fitted pipeline: .skops, or .joblib/.pkl.", show_default=False)],
+    training: Annotated[Path, typer.Argument(help="What it was trained on: CSV or Parquet.", show_default=False)],
+    target: Annotated[str, typer.Option("--target", help="The target's column.", show_default=False)],
+    time: Annotated[str | None, typer.Option("--time", help="The column with event times.")] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Load a pickle. It can run any code: only for files of your own making."),
+    ] = False,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag, as name=value; may be repeated.")] = None,
+    description: Annotated[str, typer.Option("--description", help="What the model is for.")] = "",
+    reason: ReasonOption = "registered by hand",
+    json: JsonOption = False,
+) -> None:
+    """Register a fitted scikit-learn pipeline with its training data, as a new version in stage draft."""
+    from homeostat.backtest.data import prepare, read_table
+    from homeostat.wiring import load_pipeline, register_fitted, to_json
+
+    tags = _tags(tag or [])
+    fitted = load_pipeline(context.existing(pipeline), allow_pickle=allow_pickle)
+    rows = prepare(read_table(training), target=target, time=time, name=model)
+    with context.system() as system:
+        version = register_fitted(
+            system, model, fitted, rows, tags=tags, description=description, actor=context.actor(), reason=reason
+        )
+    if json:
+        print_json(to_json(version))
+        return
+    console().print(
+        f"{model} version {version.number} registered. It is served as {version.serving.format}: "
+        f"{version.serving.reason}.\nNext: 'homeostat model promote {model} {version.number}'.",
+        markup=False,
+    )
+
+
+def _tags(texts: list[str]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InvalidInput(f"A tag is written name=value; '{text}' is not.")
+        found[name] = value
+    return found
+
+
+@app.command("list")
+def list_models(
+    model: Annotated[str | None, typer.Argument(help="The versions of this model only.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Models, or the versions of one."""
+    from homeostat.wiring import to_json
+
+    with context.system() as system:
+        names = [model] if model is not None else [held.name for held in system.registry.models()]
+        versions = [version for name in names for version in system.registry.versions(name)]
+    if json:
+        print_json({"versions": [to_json(version) for version in versions]})
+        return
+    if not versions:
+        console().print("No model is registered yet. Next: 'homeostat model register --help'.", markup=False)
+        return
+    rows = [
+        [
+            version.model,
+            str(version.number),
+            version.stage.value,
+            moment(version.created_at),
+            version.serving.format,
+            _quality(version.metrics),
+            f"{version.lineage.rows:,}",
+        ]
+        for version in versions
+    ]
+    console().print(table("", ["model", "version", "stage", "registered", "served as", "quality", "trained on"], rows))
+
+
+def _quality(metrics: dict[str, float]) -> str:
+    for name in ("accuracy", "mae"):
+        if name in metrics:
+            return f"{name} {metrics[name]:.3f}"
+    return ""
+
+
+@app.command("show")
+def show(model: ModelArgument, version: VersionArgument, json: JsonOption = False) -> None:
+    """One version: manifest, signature, metrics, lineage, history."""
+    from homeostat.wiring import to_json
+
+    with context.system() as system:
+        found = system.registry.version(model, context.version_number(version))
+        moves = system.registry.history(model, found.number)
+    if json:
+        print_json({**to_json(found), "history": [to_json(move) for move in moves]})
+        return
+    out = console()
+    out.print(f"{model} version {found.number}, {found.stage.value}", markup=False, style="bold")
+    facts: list[list[str]] = [
+        ["served as", f"{found.serving.format}: {found.serving.reason}"],
+        ["largest difference", f"{found.serving.largest_difference:.3g} over {found.serving.rows_checked:,} rows"],
+        *[["not taken", f"{other.format}: {other.reason}"] for other in found.serving.rejected],
+        ["trained on", f"{found.lineage.rows:,} rows, SHA-256 {found.lineage.data_sha256[:16]}…"],
+        ["parent", "" if found.lineage.parent is None else f"version {found.lineage.parent}"],
+        ["run", found.lineage.run or ""],
+        ["content", f"SHA-256 {found.manifest.digest[:16]}…, {len(found.manifest.files)} files"],
+        ["metrics", ", ".join(f"{name} {value:.4g}" for name, value in found.metrics.items())],
+        ["features", ", ".join(f"{feature.name} ({feature.kind.value})" for feature in found.signature.features)],
+        ["classes", ", ".join(found.signature.classes)],
+        ["tags", ", ".join(f"{name}={value}" for name, value in found.tags.items())],
+    ]
+    out.print(table("", ["", ""], [fact for fact in facts if fact[1]]))
+    rows = [[moment(move.at), f"{move.source or ''} → {move.target}", move.actor, move.reason] for move in moves]
+    out.print(table("History", ["when", "move", "who", "why"], rows))
+
+
+@app.command("promote")
+def promote(
+    model: ModelArgument,
+    version: VersionArgument,
+    to: Annotated[str, typer.Option("--to", help="The stage: testing, staging, production, draft.")] = "production",
+    reason: ReasonOption = "promoted by hand",
+    json: JsonOption = False,
+) -> None:
+    """Move a version forward. Into production it goes watched: where it is worse, the old version comes back."""
+    from homeostat.records import Rollout, Stage
+    from homeostat.wiring import to_json
+
+    try:
+        stage = Stage(to)
+    except ValueError:
+        raise InvalidInput(f"There is no stage '{to}'. Known: {', '.join(one.value for one in Stage)}.") from None
+    number = context.version_number(version)
+    with context.system() as system:
+        found: Any
+        if stage is Stage.PRODUCTION:
+            found = system.promote(model, number, actor=context.actor(), reason=reason)
+        else:
+            found = system.registry.advance(
+                model, number, stage, at=system.clock.now(), actor=context.actor(), reason=reason
+            )
+    if json:
+        print_json(to_json(found))
+    elif isinstance(found, Rollout):
+        console().print(
+            f"{model} version {number} has all traffic, and version {found.baseline} scores beside it. "
+            f"Next: 'homeostat rollout status {model}'.",
+            markup=False,
+        )
+    else:
+        console().print(f"{model} version {number} is in {found.stage.value}.", markup=False)
+
+
+@app.command("archive")
+def archive(
+    model: ModelArgument, version: VersionArgument, reason: ReasonOption = "archived by hand", json: JsonOption = False
+) -> None:
+    """Put a version away."""
+    from homeostat.records import Stage
+    from homeostat.wiring import to_json
+
+    number = context.version_number(version)
+    with context.system() as system:
+        found = system.registry.advance(
+            model, number, Stage.ARCHIVED, at=system.clock.now(), actor=context.actor(), reason=reason
+        )
+    if json:
+        print_json(to_json(found))
+    else:
+        console().print(f"{model} version {number} is archived.", markup=False)
+
+
+@app.command("verify")
+def verify(
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None, json: JsonOption = False
+) -> None:
+    """Hash every stored file again. Ends with 1 where one is not what was registered."""
+    with context.system() as system:
+        names = [model] if model is not None else [held.name for held in system.registry.models()]
+        versions = [version for name in names for version in system.registry.versions(name)]
+        broken = {f"{version.model}:{version.number}": system.registry.verify(version) for version in versions}
+        system.keep_integrity_findings(versions)
+    bad = {name: paths for name, paths in broken.items() if paths}
+    if json:
+        print_json({"versions": len(versions), "broken": bad})
+    elif bad:
+        for name, paths in bad.items():
+            console().print(f"{name}: changed or missing: {', '.join(paths)}", markup=False, style="red")
+    else:
+        console().print(f"All files of {len(versions)} versions are what was registered.", markup=False)
+    if bad:
+        raise typer.Exit(FOUND)
+
+
+@app.command("rollback")
+def rollback(
+    model: ModelArgument,
+    to: Annotated[str | None, typer.Option("--to", help="The version to return to; the last one, else.")] = None,
+    reason: ReasonOption = "rolled back by hand",
+    json: JsonOption = False,
+) -> None:
+    """Put an earlier production version back, whatever is under way."""
+    with context.system() as system:
+        wanted = None if to is None else context.version_number(to)
+        number = system.roll_back(model, to=wanted, actor=context.actor(), reason=reason)
+    if json:
+        print_json({"model": model, "production": number})
+    else:
+        console().print(f"{model} is served by version {number} again.", markup=False)
