@@ -55,7 +55,7 @@ imports: setup ## check who imports whom
 	@$(BIN)/lint-imports --no-cache
 
 docs: setup ## build the documentation into site/
-	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet --site-dir site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
 
 docs-serve: setup ## show the documentation while it is being written
 	@$(BIN)/mkdocs serve

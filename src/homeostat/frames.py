@@ -135,7 +135,10 @@ def to_arrow(data: Any) -> pa.Table:
     if isinstance(data, pa.Table):
         table = data
     elif isinstance(data, Mapping):
-        table = pa.table({name: pa.array(list(values), from_pandas=True) for name, values in data.items()})
+        try:
+            table = pa.table({str(name): pa.array(list(values), from_pandas=True) for name, values in data.items()})
+        except (TypeError, ValueError, pa.ArrowException) as error:
+            raise InvalidData(f"These columns can't be read as a table: {error}") from error
     else:
         import narwhals as nw
 
@@ -260,11 +263,14 @@ def content_hash(columns: Mapping[str, Array]) -> str:
     digest = hashlib.sha256()
     for name in columns:
         values = columns[name]
-        digest.update(name.encode())
         if values.dtype.kind == "O":
-            digest.update("\x1f".join("\x00" if value is None else str(value) for value in values).encode())
+            # Lengths stand before the texts, so that no two tables read alike.
+            texts = [None if value is None else str(value) for value in values]
+            content = "".join("-" if text is None else f"{len(text)}:{text}" for text in texts).encode()
         else:
-            digest.update(np.ascontiguousarray(values).tobytes())
+            content = np.ascontiguousarray(values).tobytes()
+        digest.update(f"{len(name)}:{name}{len(content)}:".encode())
+        digest.update(content)
     return digest.hexdigest()
 
 
@@ -279,11 +285,23 @@ def as_text(column: pa.ChunkedArray) -> Array:
 
 
 def label_text(value: Any) -> str | None:
-    """One label as a string: `True` is "true", 1.0 is "1", missing (None, NaN) is `None`."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    """One label as a string: `True` is "true", 1.0 is "1", missing (None, NaN, NaT, pandas.NA) is `None`."""
+    if isinstance(value, str):
+        return value
+    if _is_missing(value):
         return None
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, float | np.floating) and abs(float(value)) < INTEGER_TEXT and float(value).is_integer():
         return str(int(value))
     return str(value)
+
+
+def _is_missing(value: Any) -> bool:
+    # NaN and NaT differ from themselves; pandas.NA refuses to say.
+    if value is None:
+        return True
+    try:
+        return bool(value != value)  # noqa: PLR0124 (that is what NaN is)
+    except (TypeError, ValueError):
+        return True

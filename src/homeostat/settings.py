@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 import typing
@@ -113,32 +114,40 @@ def _read(path: Path | None) -> dict[str, Any]:
 def _set(data: dict[str, Any], names: list[str], value: Any, shown: str) -> None:
     at = data
     for name in names[:-1]:
+        if name == POLICY:
+            at[name] = _as_table(at.get(name, {}))
         at = at.setdefault(name, {})
         if not isinstance(at, dict):
             raise InvalidSettings(f"{shown} is below a setting that is no table.")
-    at[names[-1]] = value
+    last = names[-1]
+    # A preset's name changes the preset that the rest of the policy lies over, in whatever order the two are read.
+    at[last] = _merged(_as_table(at.get(last, {})), _as_table(value)) if last == POLICY else value
 
 
 def _settings(data: dict[str, Any]) -> Settings:
     data = dict(data)
     general = {setting.name: data.pop(setting.name, setting.default) for setting in _GENERAL}
-    shared = data.pop(POLICY, {})
+    shared = _as_table(data.pop(POLICY, {}))
     models = data.pop("models", {})
     if data:
         known = [setting.name for setting in _GENERAL] + [POLICY, "models"]
         raise InvalidSettings(f"Unknown settings: {', '.join(sorted(data))}. Known: {', '.join(known)}.")
     if general["durability"] not in DURABILITIES:
         raise InvalidSettings(f"durability is one of {', '.join(DURABILITIES)}, not '{general['durability']}'.")
+    if not isinstance(models, dict):
+        raise InvalidSettings("'models' is a table of models.")
     policies = {}
     for name, section in models.items():
-        own = section.get(POLICY, {}) if isinstance(section, dict) else {}
-        policies[name] = policy_from({**shared, **own} if "preset" in own else _merged(shared, own))
+        if not isinstance(section, dict) or set(section) - {POLICY}:
+            raise InvalidSettings(f"'models.{name}' is a table that may hold '{POLICY}' and nothing else.")
+        policies[name] = policy_from(_merged(shared, _as_table(section.get(POLICY, {}))))
     try:
-        seed = int(general["seed"])
-    except ValueError as error:
-        raise InvalidSettings(f"seed is a whole number, not '{general['seed']}'.") from error
+        seed = msgspec.convert(general["seed"], int, strict=False)
+        home = Path(msgspec.convert(general["home"], str))
+    except msgspec.ValidationError as error:
+        raise InvalidSettings(f"seed is a whole number and home a path: {error}.") from error
     return Settings(
-        home=Path(general["home"]),
+        home=home,
         durability=general["durability"],
         policy=policy_from(shared),
         policies=policies,
@@ -152,12 +161,9 @@ def policy_from(data: Any) -> Policy:
     >>> policy_from({"preset": "classic", "drift": {"share": 0.5}}).drift.share
     0.5
     """
-    if isinstance(data, str):
-        data = {"preset": data}
-    if not isinstance(data, dict):
-        raise InvalidSettings("A policy is a table, or the name of a preset.")
+    data = _as_table(data)
     preset = data.get("preset", "calibrated")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise InvalidSettings(f"There is no preset '{preset}'. Known: {', '.join(PRESETS)}.")
     base = msgspec.to_builtins(PRESETS[preset])
     try:
@@ -169,7 +175,29 @@ def policy_from(data: Any) -> Policy:
     return policy
 
 
+def _as_table(policy: Any) -> dict[str, Any]:
+    if isinstance(policy, str):
+        return {"preset": policy}
+    if not isinstance(policy, dict):
+        raise InvalidSettings("A policy is a table, or the name of a preset.")
+    return policy
+
+
+def _check_numbers(policy: Policy) -> None:
+    for setting in _walk(POLICY, policy, policy):
+        value = setting.default
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        # A candidate may be let in although it is a little worse.
+        lowest = -math.inf if setting.name.endswith(".minimum_gain") else 0
+        if not math.isfinite(value) or value < lowest:
+            raise InvalidSettings(f"{setting.name} is a finite number from 0 on, not {value}.")
+
+
 def _check(policy: Policy) -> None:
+    _check_numbers(policy)
+    if policy.drift.window_rows < 1 or policy.triggers.schedule_hour > 23:
+        raise InvalidSettings("policy.drift.window_rows is 1 or more, and policy.triggers.schedule_hour 23 at most.")
     parse_steps(policy.rollout.steps)
     parse_steps(policy.rollout.manual_steps)
     for text in (policy.triggers.cooldown, policy.triggers.label_lag, policy.training.retry_after):
@@ -189,5 +217,9 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for name, value in over.items():
         held = result.get(name)
+        if isinstance(held, list | tuple) and isinstance(value, str):
+            # The environment has no lists: they are written with commas.
+            result[name] = [part.strip() for part in value.split(",") if part.strip()]
+            continue
         result[name] = _merged(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
     return result

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,21 @@ from homeostat.controllers.monitor import MonitorController
 from homeostat.controllers.retrain import RetrainController
 from homeostat.controllers.roll_out import RolloutController
 from homeostat.controllers.views import ModelView, open_view
+from homeostat.demo.traffic import KINDS, EmailTraffic
+from homeostat.demo.year import (
+    LEGITIMATE,
+    PHISHING,
+    Moment,
+    Year,
+    live_through,
+    measure_year,
+    year_facts,
+    year_headline,
+)
+from homeostat.demo.year import MODEL as DEMO_MODEL
+from homeostat.demo.year import POLICY as DEMO_POLICY
+from homeostat.demo.year import TARGET as DEMO_TARGET
+from homeostat.demo.year import Findings as YearFindings
 from homeostat.errors import Conflict, IntegrityError, InvalidInput, UnknownModel
 from homeostat.feedback.labels import accept_labels
 from homeostat.frames import Columns, Kind, concatenate, finite, to_pandas
@@ -59,13 +74,16 @@ from homeostat.records import (
 )
 from homeostat.registry.fitted import holdout_outputs, inspect_pipeline, kinds_of, original_labels, read_pickle
 from homeostat.registry.service import Registry, VersionDraft, integrity_finding
-from homeostat.reports.story import Story
+from homeostat.reports.story import Story, WindowRow
+from homeostat.retraining.first import positive_scores
 from homeostat.retraining.rules import evaluation_rows, offline_metrics
 from homeostat.retraining.service import Candidate, LabelledRows, Retraining, describe_features, join_history
 from homeostat.retraining.trainers import import_trainer
 from homeostat.rollouts.service import Rollouts
 from homeostat.serving.gateway import Gateway, LoadedVersion, Predictions
+from homeostat.serving.scoring import interpret
 from homeostat.settings import Settings
+from homeostat.settings import load as load_settings
 
 
 class ModelCompiler:
@@ -560,8 +578,7 @@ def register_fitted(
         positive=table.positive if table.positive in fitted.classes else None,
     )
     late = slice(table.rows - evaluation, table.rows)
-    known = signature.positive in classes
-    scores = raw if not classes else raw[:, classes.index(signature.positive or "")] if known else raw.max(axis=1)
+    scores = positive_scores(raw, classes, signature.positive)
     production = next((held for held in system.registry.models() if held.name == model), None)
     parent = system.registry.production(model) if production is not None else None
     return system.registry.register(
@@ -587,4 +604,124 @@ def register_fitted(
         at=system.clock.now(),
         actor=actor,
         reason=reason,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """The year's figures, and the story that its report tells."""
+
+    findings: YearFindings
+    outcome: Outcome
+    story: Story
+
+    def save_html(self, path: str | Path) -> None:
+        """Write the self-contained report."""
+        from homeostat.reports.html import render_story
+
+        Path(path).write_text(render_story(self.story), encoding="utf-8")
+
+
+def run_demo(
+    *,
+    seed: int = 0,
+    volume_per_day: float = 500.0,
+    waves: bool = False,
+    state: Path | None = None,
+    show: Callable[[Moment], None] | None = None,
+    on_alert: Callable[[Alert], None] | None = None,
+) -> DemoResult:
+    """Live through the phishing year with the real loop on a simulated clock."""
+    started = time.perf_counter()
+    overrides: dict[str, Any] = {"seed": seed, "policy": DEMO_POLICY}
+    settings = load_settings(environment={}, overrides=overrides)
+    if state is not None:
+        settings = replace(settings, home=state)
+    clock = SimulatedClock(datetime(2024, 9, 1, tzinfo=UTC))
+    system = open_system(settings, clock=clock, in_memory=state is None, on_alert=on_alert, holder="demo")
+    traffic = EmailTraffic(seed, volume_per_day, waves=waves)
+    year = live_through(system, traffic, clock, seed=seed, show=show)
+    rollouts: list[Rollout] = system.records(Rollout, DEMO_MODEL)
+    table = _year_table(year)
+    loaded: dict[int, tuple[Predictor, Version]] = {}
+    scored: dict[int, tuple[npt.NDArray[Any], npt.NDArray[np.float64]]] = {}
+
+    def load(number: int) -> tuple[Predictor, Version]:
+        if number not in loaded:
+            version = system.registry.version(DEMO_MODEL, number)
+            loaded[number] = (system.registry.load(version), version)
+        return loaded[number]
+
+    def outputs(number: int, rows: slice) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+        if number not in scored:
+            predictor, version = load(number)
+            one = interpret(predictor.predict(finite(year.columns)), version.signature)
+            scored[number] = (one.output, one.score)
+        return scored[number][0][rows], scored[number][1][rows]
+
+    findings = measure_year(year, outputs, rollouts)
+    predicted = {"healed": year.output, "static": outputs(1, slice(0, year.rows))[0]}
+    decisions = system.decisions(DEMO_MODEL)
+    strategies = {name: strategy_scores(table, 0, values) for name, values in predicted.items()}
+    outcome = summarise(
+        table,
+        strategies,
+        decisions,
+        system.records(Run, DEMO_MODEL),
+        rollouts,
+        false_promotions=count_false_promotions(table, rollouts, load),
+        alerts=len(system.records(Alert, DEMO_MODEL)),
+        labels_used=year.labels_used,
+        seconds=time.perf_counter() - started,
+    )
+    replayed = Replayed(0, system.registry.version(DEMO_MODEL, 1), year.output, year.version, year.labels_used, 0.0)
+    story = tell(
+        table,
+        replayed,
+        predicted,
+        outcome,
+        decisions=decisions,
+        findings=system.records(Finding, DEMO_MODEL),
+        rollouts=rollouts,
+        versions=system.registry.versions(DEMO_MODEL),
+        changes=system.registry.history(DEMO_MODEL),
+        joined=system.view(DEMO_MODEL).joined.rows(),
+        policy=settings.policy_of(DEMO_MODEL),
+        title="A year at a phishing-detection team",
+        subtitle=f"{year.rows:,} e-mails, labels days late, simulated with seed {seed}; every figure is computed",
+        headline=year_headline(findings),
+        facts=year_facts(findings),
+        windows=tuple(
+            WindowRow(
+                name=window.name,
+                rows=window.rows,
+                figures={
+                    "TPR": f"{window.metrics['tpr']:.1%}",
+                    "FPR": f"{window.metrics['fpr']:.1%}",
+                    "precision": f"{window.metrics['precision']:.1%}",
+                    "ROC-AUC": f"{window.metrics['roc_auc']:.3f}",
+                    "false alerts / 1,000": f"{window.false_alerts_a_thousand:.1f}",
+                },
+            )
+            for window in findings.windows
+        ),
+    )
+    system.close()
+    return DemoResult(findings, outcome, story)
+
+
+def _year_table(year: Year) -> LabelledTable:
+    return LabelledTable(
+        name="phishing year",
+        columns=year.columns,
+        kinds=dict(KINDS),
+        target_name=DEMO_TARGET,
+        target=year.label,
+        task=Task.BINARY,
+        classes=(LEGITIMATE, PHISHING),
+        positive=PHISHING,
+        times=year.times,
+        entities=None,
+        has_own_times=False,
+        findings=(),
     )

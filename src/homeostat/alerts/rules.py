@@ -6,10 +6,15 @@ import msgspec
 
 from homeostat.records import Alert, AlertPolicy, AlertState, Finding, Severity, Verdict
 
+LABELLED_QUALITY = ("performance", "decay", "accuracy floor")
+
 
 def subject_of(finding: Finding) -> str:
-    """What an alert is about: the check, whatever window or version it looked at, so that one cause is one alert."""
-    return "performance" if finding.check.startswith("performance") else finding.check
+    """What an alert is about, whatever window or version was looked at, so that one cause is one alert.
+
+    The checks on labelled rows all see the same fall of quality, so they share a subject.
+    """
+    return LABELLED_QUALITY[0] if finding.check.startswith(LABELLED_QUALITY) else finding.check
 
 
 def deserves(finding: Finding, policy: AlertPolicy) -> bool:
@@ -19,8 +24,18 @@ def deserves(finding: Finding, policy: AlertPolicy) -> bool:
 
 
 def worst(findings: list[Finding]) -> Finding:
-    """The finding that speaks for several of one subject."""
-    return max(findings, key=lambda finding: (finding.verdict is Verdict.HARMED, finding.severity.rank))
+    """The finding that speaks for several of one subject: harmed, then error, then healthy, then what has no data.
+
+    A window without rows says nothing beside one that has them.
+    """
+    order = (Verdict.HEALTHY, Verdict.ERROR, Verdict.HARMED)
+    return max(
+        findings,
+        key=lambda finding: (
+            order.index(finding.verdict) if finding.verdict in order else -1,
+            finding.severity.rank,
+        ),
+    )
 
 
 def opened(finding: Finding, number: int) -> Alert:
@@ -59,6 +74,9 @@ def continued(alert: Alert, finding: Finding, policy: AlertPolicy) -> tuple[Aler
             ),
             worse,
         )
+    if finding.verdict in (Verdict.HARMED, Verdict.ERROR, Verdict.INCONCLUSIVE) and alert.healthy_in_a_row:
+        # Too mild to be told of, but not healthy: the row of healthy looks starts again.
+        return msgspec.structs.replace(alert, healthy_in_a_row=0), False
     if finding.verdict is not Verdict.HEALTHY:
         return alert, False
     healthy = alert.healthy_in_a_row + 1

@@ -14,13 +14,9 @@ import numpy.typing as npt
 from homeostat.backtest.data import LabelledTable
 from homeostat.controllers.clock import SimulatedClock
 from homeostat.errors import InvalidData
-from homeostat.frames import finite, label_text
-from homeostat.ports import TrainingRequest
-from homeostat.records import Policy, Signature, Stage, Version, as_datetime
+from homeostat.records import Policy, Stage, Version, as_datetime
 from homeostat.registry.service import Registry, VersionDraft
-from homeostat.retraining.rules import evaluation_rows, offline_metrics
-from homeostat.retraining.service import describe_features
-from homeostat.retraining.trainers import raw_outputs, train_builtin
+from homeostat.retraining.first import train_first
 from homeostat.serving.gateway import Predictions
 
 BATCHES = 400
@@ -89,56 +85,31 @@ def initial_rows(table: LabelledTable, share: float) -> int:
     return rows
 
 
-def first_draft(
-    table: LabelledTable, initial: int, model: str, policy: Policy, *, seed: int, keep_training: bool = True
-) -> VersionDraft:
+def first_draft(table: LabelledTable, initial: int, model: str, policy: Policy, *, seed: int) -> VersionDraft:
     """The first version: the built-in trainer on the initial rows, compared on the latest of them."""
     part = slice(0, initial)
-    columns = finite(table.columns.take(part))
-    target = table.target[part]
-    evaluation = evaluation_rows(initial, None, policy.training.evaluation_share)
-    request = TrainingRequest(
-        columns=columns,
-        kinds=table.kinds,
-        target=target,
+    first = train_first(
+        table.columns.take(part),
+        table.kinds,
+        table.target[part],
         task=table.task,
+        target_name=table.target_name,
         classes=table.classes,
-        change=None,
-        evaluation=evaluation,
-        seed=seed,
-        algorithms=policy.training.algorithms,
-        windows=("all",),
-        maximum_rows=policy.training.maximum_rows,
-    )
-    trained = train_builtin(request)
-    from homeostat.frames import to_pandas
-
-    late = slice(initial - evaluation, initial)
-    raw = raw_outputs(trained.evaluated, to_pandas(columns.take(late), table.kinds))
-    evaluated_classes = tuple(label_text(value) or "" for value in getattr(trained.evaluated, "classes_", ()))
-    signature = Signature(
-        task=table.task,
-        features=describe_features(columns, table.kinds),
-        target=table.target_name,
-        classes=tuple(label_text(value) or "" for value in getattr(trained.model, "classes_", ())),
         positive=table.positive,
+        policy=policy.training,
+        seed=seed,
     )
-    metrics = offline_metrics(target[late], raw, evaluated_classes, signature)
-    scores = raw
-    if table.task.is_classification:
-        known = table.positive in evaluated_classes
-        scores = raw[:, evaluated_classes.index(table.positive or "")] if known else raw.max(axis=1)
     return VersionDraft(
         model=model,
-        estimator=trained.model,
-        signature=signature,
+        estimator=first.trained.model,
+        signature=first.signature,
         columns=table.columns.take(part),
-        target=target,
+        target=table.target[part],
         times=table.times[part],
-        evaluation_scores=scores,
-        metrics={**metrics, "evaluation_rows": float(evaluation)},
-        parameters=trained.parameters,
-        keep_training=keep_training,
+        evaluation_scores=first.evaluation_scores,
+        metrics=first.metrics,
+        parameters=first.trained.parameters,
+        keep_training=True,
         seed=seed,
     )
 

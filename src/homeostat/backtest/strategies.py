@@ -54,7 +54,9 @@ def _fit(table: LabelledTable, part: slice, algorithm: str, seed: int) -> Any:
     if table.task is not Task.REGRESSION and len(set(target.tolist())) < 2:
         return target[0]
     columns = finite(table.columns.take(part))
-    with warnings.catch_warnings():
+    from threadpoolctl import threadpool_limits
+
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
         warnings.simplefilter("ignore")
         model = build(algorithm, table.task, columns, table.kinds, seed=seed)
         return model.fit(to_pandas(columns, table.kinds), target)

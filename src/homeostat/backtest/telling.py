@@ -98,7 +98,7 @@ def tell(
         facts=facts if facts is not None else make_facts(outcome, metric),
         metric=metric,
         target=table.target_name,
-        rows=table.rows,
+        rows=table.rows - initial,
         times=times,
         strategies=strategies,
         initial_until=as_datetime(table.times[initial - 1]),
@@ -216,7 +216,7 @@ def make_evidence(
         counts = np.unique(np.linspace(1, pairs.count, min(EVIDENCE_POINTS, pairs.count)).round().astype(int))
         better, worse, wins, losses = _paths(pairs)
         at = counts - 1
-        shown = mcnemar(int(wins[-1]), int(losses[-1]))
+        won, lost = int(wins[-1]), int(losses[-1])
         found.append(
             EvidenceTrack(
                 title=f"Version {rollout.candidate} against {rollout.baseline}",
@@ -229,7 +229,10 @@ def make_evidence(
                 log_threshold_promote=math.log(1 / policy.rollout.promotion_error),
                 log_threshold_rollback=math.log(1 / policy.rollout.rollback_error),
                 outcome=_outcome_words(rollout),
-                sentence=shown.sentence,
+                sentence=(
+                    f"Version {rollout.candidate} alone was right on {won:,} rows, version {rollout.baseline} alone on "
+                    f"{lost:,} (McNemar, exact: p = {mcnemar(won, lost).p:.2g})."
+                ),
             )
         )
     return found

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from homeostat.feedback.joined import JoinedLog, Rows
+from homeostat.monitoring.checks import loss_baseline, row_losses
 from homeostat.monitoring.profiles import LiveProfiles
 from homeostat.monitoring.service import Labelled, Watched
 from homeostat.ports import PredictionLog
@@ -16,6 +17,7 @@ from homeostat.registry.reference import Reference
 from homeostat.registry.service import Registry
 from homeostat.rollouts.evidence import ERROR_BOUND, Pairs, compare, compare_within
 from homeostat.rollouts.rules import Facts as RolloutFacts
+from homeostat.stats.sequential import LossDetector
 
 SERVICE_ROWS = 1_000
 
@@ -29,6 +31,7 @@ class ModelView:
     joined: JoinedLog
     profiles: LiveProfiles
     references: dict[int, Reference] = field(default_factory=dict)
+    detectors: dict[int, LossDetector] = field(default_factory=dict)
 
     def follow(self) -> int:
         """Take in what was logged since the last call; returns how many rows were served."""
@@ -60,8 +63,7 @@ def open_view(log: PredictionLog, registry: Registry, model: str, policy: Policy
 def labelled_rows(rows: Rows, version: int) -> Labelled:
     """The labelled rows that a version scored, in the order in which the labels came."""
     output, score = rows.outputs_of(version)
-    chosen = np.flatnonzero(rows.labelled & ~np.isnan(score))
-    chosen = chosen[np.argsort(rows.labelled_order[chosen], kind="stable")]
+    chosen = rows.by_label[~np.isnan(score[rows.by_label])]
     return Labelled(
         label=rows.label[chosen],
         output=output[chosen],
@@ -72,7 +74,7 @@ def labelled_rows(rows: Rows, version: int) -> Labelled:
     )
 
 
-def watched(view: ModelView, registry: Registry, version: Version) -> Watched:
+def watched(view: ModelView, registry: Registry, version: Version, policy: Policy) -> Watched:
     """All that the checks of a version look at."""
     if version.number not in view.references:
         view.references[version.number] = registry.reference(version)
@@ -81,13 +83,21 @@ def watched(view: ModelView, registry: Registry, version: Version) -> Watched:
     mine = np.flatnonzero(rows.version == version.number)[-SERVICE_ROWS:]
     failed = view.joined.failure_times(version.number)
     since = rows.event_time[mine[0]] if len(mine) else 0
+    labelled = labelled_rows(rows, version.number)
+    losses = row_losses(view.task, labelled.label, labelled.output, labelled.score, labelled.value, version.metrics)
+    detector = view.detectors.get(version.number)
+    if detector is None or detector.rows > len(losses):
+        detector = LossDetector(loss_baseline(version.metrics, policy.performance, view.task))
+        view.detectors[version.number] = detector
+    detector.update(losses[detector.rows :])
     return Watched(
         version=version,
         reference_profile=reference.profile,
         reference_scores=reference.scores,
         importances=reference.importances,
         window=view.profiles.window(version.number),
-        labelled=labelled_rows(rows, version.number),
+        labelled=labelled,
+        decay=detector.log_statistic,
         latencies=rows.latency_ms[mine],
         failures=int((failed >= since).sum()),
     )
@@ -98,8 +108,8 @@ def pairs_of(rows: Rows, rollout: Rollout, baseline: Version) -> Pairs:
     began = as_datetime64(rollout.created_at).astype(np.int64)
     new, new_score = rows.outputs_of(rollout.candidate)
     old, old_score = rows.outputs_of(rollout.baseline)
-    chosen = np.flatnonzero(rows.labelled & ~np.isnan(new_score) & ~np.isnan(old_score) & (rows.event_time >= began))
-    chosen = chosen[np.argsort(rows.labelled_order[chosen], kind="stable")]
+    known = rows.by_label
+    chosen = known[~np.isnan(new_score[known]) & ~np.isnan(old_score[known]) & (rows.event_time[known] >= began)]
     signature = baseline.signature
     if signature.task is Task.REGRESSION:
         return Pairs(

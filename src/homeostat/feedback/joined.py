@@ -23,8 +23,9 @@ class Rows:
     """A table of served rows; all arrays have one entry a row, in the order in which they were logged.
 
     For classification `output` and `label` are class codes (`NONE` where absent); for regression `score` and
-    `value` are compared, and `label` is 0 where a value is known. `labelled_order` counts in which order the labels
-    came. `beside` holds what other versions gave for the same rows, as codes and scores.
+    `value` are compared, and `label` is 0 where a value is known. `by_label` lists the labelled rows' positions in the
+    order in which their first labels came. `beside` holds what other versions gave for the same rows, as codes and
+    scores.
     """
 
     classes: tuple[str, ...]
@@ -35,7 +36,7 @@ class Rows:
     latency_ms: npt.NDArray[np.float64]
     label: npt.NDArray[np.int64]
     value: npt.NDArray[np.float64]
-    labelled_order: npt.NDArray[np.int64]
+    by_label: npt.NDArray[np.int64]
     label_time: npt.NDArray[np.int64]
     beside: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
 
@@ -77,10 +78,11 @@ class JoinedLog:
         self._count = 0
         self._capacity = 0
         self._orders = 0
+        self._by_label: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._early: dict[str, tuple[str, int]] = {}
         self._errors: dict[int, list[int]] = {}
         self.duplicates = 0
-        for name in ("event_time", "version", "output", "label", "order", "label_time"):
+        for name in ("event_time", "version", "output", "label", "label_time"):
             self._integers[name] = np.empty(0, dtype=np.int64)
         for name in ("score", "latency", "value"):
             self._floats[name] = np.empty(0, dtype=np.float64)
@@ -127,7 +129,7 @@ class JoinedLog:
             latency_ms=floats["latency"][:n],
             label=ints["label"][:n],
             value=floats["value"][:n],
-            labelled_order=ints["order"][:n],
+            by_label=self._by_label[: self._orders],
             label_time=ints["label_time"][:n],
             beside=beside,
         )
@@ -151,6 +153,9 @@ class JoinedLog:
             grown = np.full(self._capacity, NONE, dtype=np.int64)
             grown[: self._count] = integers[: self._count]
             self._integers[name] = grown
+        by_label = np.full(self._capacity, NONE, dtype=np.int64)
+        by_label[: self._orders] = self._by_label[: self._orders]
+        self._by_label = by_label
         for name, floats in self._floats.items():
             wide = np.full(self._capacity, np.nan)
             wide[: self._count] = floats[: self._count]
@@ -194,6 +199,7 @@ class JoinedLog:
         for id_, value, moment in zip(block.ids, block.values, moments, strict=True):
             place = self._index.get(id_)
             if place is None:
+                self.duplicates += id_ in self._early
                 self._early[id_] = (value, moment)
             else:
                 self._set_label(place, value, moment)
@@ -204,7 +210,7 @@ class JoinedLog:
             # The latest wins; the row keeps its place in the order, so that no row counts twice.
             self.duplicates += 1
         else:
-            self._integers["order"][place] = self._orders
+            self._by_label[self._orders] = place
             self._orders += 1
         self._integers["label_time"][place] = moment
         if self._task is Task.REGRESSION:

@@ -20,7 +20,7 @@ def accept_labels(
     log: PredictionLog,
     model: str,
     task: Task,
-    ids: Sequence[str],
+    ids: Sequence[Any],
     values: Sequence[Any],
     *,
     now: datetime,
@@ -34,8 +34,12 @@ def accept_labels(
     """
     if len(ids) != len(values):
         raise InvalidLabel(f"There are {len(ids)} ids and {len(values)} values.")
+    if event_time is not None and (len(event_time) != len(ids) or np.isnat(event_time).any()):
+        raise InvalidLabel("Every label needs an event time where any has one.")
+    # Ids are text in the log, whatever type a caller's table held them in.
+    names = [label_text(id_) for id_ in ids]
     texts = [label_text(value) for value in values]
-    for id_, text in zip(ids, texts, strict=True):
+    for id_, text in zip(names, texts, strict=True):
         if not id_ or text is None or text == "":
             raise InvalidLabel("Every label needs a prediction_id and a value.")
         if task is Task.REGRESSION and not _is_finite(text):
@@ -46,7 +50,7 @@ def accept_labels(
     log.append_labels(
         LabelBlock(
             model=model,
-            ids=np.array(list(ids), dtype=object),
+            ids=np.array(names, dtype=object),
             values=np.array(texts, dtype=object),
             event_time=times,
             source=source,

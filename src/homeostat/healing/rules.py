@@ -20,7 +20,6 @@ from homeostat.records import (
     parse_span,
 )
 
-FEWEST_SINCE_CHANGE = 45
 # A candidate that shadows is given its chance until there is so much more to learn from that a newer one should win.
 FAIR_CHANCE_ROWS = 150
 FAIR_CHANCE_GROWTH = 0.5
@@ -70,11 +69,8 @@ def _with_counts(trigger: Trigger, facts: Facts) -> Trigger:
 
 
 def _is_busy(rollouts: list[Rollout]) -> bool:
-    """Whether a candidate takes traffic. One that only shadows, or that has taken over and bakes, may be followed."""
-    return any(
-        not rollout.state.is_final and rollout.current.kind not in (StepKind.SHADOW, StepKind.BAKE)
-        for rollout in rollouts
-    )
+    """Whether a candidate takes traffic, or has just taken over. One that only shadows may be followed by a newer."""
+    return any(not rollout.state.is_final and rollout.current.kind is not StepKind.SHADOW for rollout in rollouts)
 
 
 def fruitless(runs: list[Run], rollouts: list[Rollout]) -> int:
@@ -126,7 +122,7 @@ def _performance(facts: Facts, policy: Policy) -> Trigger | None:
         if floor is None:
             return None
         return Trigger(kind=TriggerKind.PERFORMANCE, reason=floor.message, evidence={"finding": floor.id})
-    if int(decay.evidence.get("rows_since", 0)) < FEWEST_SINCE_CHANGE:
+    if int(decay.evidence.get("rows_since", 0)) < policy.triggers.rows_since_change:
         # Too few rows of the new kind to learn from and to be compared on; the next look has more.
         return None
     return Trigger(

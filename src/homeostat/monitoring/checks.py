@@ -12,11 +12,17 @@ from homeostat.records import PerformancePolicy, Policy, ServicePolicy, Severity
 from homeostat.stats.drift.comparison import DriftComparison
 from homeostat.stats.drift.scores import ScoreDrift
 from homeostat.stats.performance import classification_metrics, regression_metrics, wilson_interval
-from homeostat.stats.sequential import change_point, loss_detector
+from homeostat.stats.sequential import LossDetector, change_point
 
 ERROR_BOUND = 3.0
 SMOOTHING = 2.0
+# A change is looked for among so many of the latest labelled rows.
+CHANGE_ROWS = 20_000
 NORMAL_90 = 1.2816
+# Seven metrics in three windows are looked at hundreds of times: an interval of 95 % would be left by chance daily.
+CONFIDENCE = 0.9999
+SURE = 3.89
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,43 +150,48 @@ def _breaches(
     """Metrics that are worse than they may be. Calibrated asks that sampling alone can't explain it."""
     rules = policy.performance
     found: dict[str, dict[str, Any]] = {}
-    for name, allowed in _allowances(reference, rules, task).items():
+    for name, allowed in _allowances(reference, policy, task).items():
         if name not in metrics or name not in reference:
             continue
         higher_is_worse = name in ("fpr", "mae", "rmse")
         fall = metrics[name] - reference[name] if higher_is_worse else reference[name] - metrics[name]
         if policy.preset == "calibrated":
             fall -= _uncertainty(name, metrics, reference, rows)
-        if fall > allowed:
+        # Differences of shares carry rounding errors: .92 − .90 is a little more than .02.
+        if fall > allowed + ROUNDING:
             moved = "rose" if higher_is_worse else "fell"
             found[name] = {
                 "from": reference[name],
                 "to": metrics[name],
                 "allowed": allowed,
-                "ratio": fall / allowed if allowed else 10.0,
+                "ratio": fall / (allowed or rules.maximum_drop or ROUNDING),
                 "words": f"{name} {moved} from {reference[name]:.3g} to {metrics[name]:.3g}",
             }
     return found
 
 
-def _allowances(reference: dict[str, float], rules: PerformancePolicy, task: Task) -> dict[str, float]:
+def _allowances(reference: dict[str, float], policy: Policy, task: Task) -> dict[str, float]:
+    rules = policy.performance
     if not task.is_classification:
-        return {name: rules.relative_drop * abs(reference.get(name, 0.0)) for name in ("mae", "rmse")}
+        # The sampling error of R² is not known here, so only point thresholds judge it.
+        names = ("mae", "rmse", "r2") if policy.preset == "classic" else ("mae", "rmse")
+        return {name: rules.relative_drop * abs(reference.get(name, 0.0)) for name in names}
     allowed = {name: rules.relative_drop * reference.get(name, 0.0) for name in ("f1", "f1_macro", "roc_auc")}
-    allowed |= dict.fromkeys(("accuracy", "precision", "recall"), rules.maximum_drop)
+    for name in ("accuracy", "precision", "recall"):
+        allowed[name] = min(rules.maximum_drop, rules.relative_drop * reference.get(name, 1.0))
     allowed["tpr"] = rules.tpr_drop * reference.get("tpr", 0.0)
     allowed["fpr"] = rules.fpr_rise * reference.get("fpr", 0.0)
     return allowed
 
 
 def _uncertainty(name: str, metrics: dict[str, float], reference: dict[str, float], rows: int) -> float:
-    """Half the width of a 95 % interval of the difference; for shares Wilson's, for errors the normal one."""
+    """Half the width of a 99.99 % interval of the difference; for shares Wilson's, for errors the normal one."""
     rows_before = int(reference.get("evaluation_rows", rows))
     if name in ("mae", "rmse"):
         # The standard error of a mean absolute error is at most rmse/√n.
         spread = metrics["rmse"] / max(rows, 1) ** 0.5
         before = reference.get("rmse", metrics["rmse"]) / max(rows_before, 1) ** 0.5
-        return float(1.96 * np.hypot(spread, before))
+        return float(SURE * np.hypot(spread, before))
     sizes = {"tpr": ("tp", "fn"), "recall": ("tp", "fn"), "fpr": ("fp", "tn"), "precision": ("tp", "fp")}
     parts = sizes.get(name)
 
@@ -188,17 +199,30 @@ def _uncertainty(name: str, metrics: dict[str, float], reference: dict[str, floa
         counted = int(sum(table.get(part, 0.0) for part in parts)) if parts else n
         if counted <= 0:
             return 1.0
-        low, high = wilson_interval(min(max(table[name], 0.0), 1.0) * counted, counted)
+        low, high = wilson_interval(min(max(table[name], 0.0), 1.0) * counted, counted, confidence=CONFIDENCE)
         return (high - low) / 2
 
     return float(np.hypot(half(metrics, rows), half(reference, rows_before)))
 
 
-def check_floor(metrics: dict[str, float], rows: int, policy: Policy) -> Result | None:
-    """A breach of the accuracy floor, where there is one."""
+def check_floor(metrics: dict[str, float], rows: int, policy: Policy, task: Task) -> Result | None:
+    """The accuracy floor; `None` where there is none. A healthy look is a result too: it ends an alert."""
     floor = policy.performance.accuracy_floor
-    if not floor or rows < policy.performance.minimum_rows or metrics.get("accuracy", 1.0) >= floor:
+    if not floor or not task.is_classification:
         return None
+    if rows == 0:
+        return Result(Verdict.NO_DATA, Severity.NONE, "No labelled rows in the window.")
+    if rows < policy.performance.minimum_rows:
+        needed = policy.performance.minimum_rows
+        return Result(Verdict.INSUFFICIENT, Severity.NONE, f"{rows} labelled rows, {needed} are needed to judge.")
+    if metrics["accuracy"] >= floor:
+        return Result(
+            Verdict.HEALTHY,
+            Severity.NONE,
+            f"accuracy {metrics['accuracy']:.3f} is above the floor of {floor:.2f} on {rows:,} labelled rows.",
+            metrics["accuracy"],
+            floor,
+        )
     return Result(
         Verdict.HARMED,
         Severity.CRITICAL,
@@ -240,23 +264,26 @@ def loss_baseline(reference: dict[str, float], rules: PerformancePolicy, task: T
     return float(min(0.95, mean + NORMAL_90 * (mean * (1 - mean) / rows) ** 0.5 + rules.maximum_drop))
 
 
-def check_decay(losses: npt.NDArray[np.float64], baseline: float, rules: PerformancePolicy) -> Result:
+def check_decay(
+    losses: npt.NDArray[np.float64], baseline: float, rules: PerformancePolicy, *, statistic: float | None = None
+) -> Result:
     """Has the loss of the production version risen above its baseline, looked at after every label?
 
     The statistic is the log of an e-detector, which a healthy model drives above log(run_length) once in at least
-    `run_length` labelled rows on average. `evidence["since"]` is the row from which the loss is higher.
+    `run_length` labelled rows on average. Whoever carries the detector along passes its `statistic`.
+    `evidence["since"]` is the row from which the loss is higher.
     """
     if not len(losses):
         return Result(Verdict.NO_DATA, Severity.NONE, "No labels have come yet.")
-    path = loss_detector(losses, baseline, log=True)
     threshold = float(np.log(rules.run_length))
-    statistic = float(path[-1])
+    if statistic is None:
+        statistic = LossDetector(baseline).update(losses)
     evidence: dict[str, Any] = {"rows": len(losses), "baseline": round(baseline, 4)}
     if statistic < threshold:
         return Result(
             Verdict.HEALTHY, Severity.NONE, "The loss is where it was.", round(statistic, 3), threshold, evidence
         )
-    since = change_point(losses)
+    since = len(losses) - len(losses[-CHANGE_ROWS:]) + change_point(losses[-CHANGE_ROWS:])
     after = float(losses[since:].mean())
     evidence |= {"since": since, "loss_since": round(after, 4), "rows_since": len(losses) - since}
     severity = Severity.CRITICAL if after > 2 * baseline + 0.1 else Severity.HIGH

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from homeostat.errors import HomeostatError
 from homeostat.monitoring.checks import (
     Result,
     check_decay,
@@ -62,7 +61,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """All that the checks look at for one version."""
+    """All that the checks look at for one version; `decay` is the statistic of a loss detector carried along."""
 
     version: Version
     reference_profile: Profile
@@ -72,6 +71,7 @@ class Watched:
     labelled: Labelled
     latencies: Floats
     failures: int
+    decay: float | None = None
 
 
 class Monitoring:
@@ -94,22 +94,23 @@ class Monitoring:
             start = as_datetime64(now - days * DAY).astype(np.int64)
             inside = labelled.event_time >= start
             span = Window(start=now - days * DAY, end=now, rows=int(inside.sum()), name=name)
-            metrics = _metrics(watched, inside)
             looks.append(
                 (
                     f"performance {name}",
                     span,
-                    lambda metrics=metrics, span=span: check_performance(  # type: ignore[misc]
-                        metrics, span.rows, reference, policy, task
+                    lambda inside=inside, span=span: check_performance(  # type: ignore[misc]
+                        _metrics(watched, inside), span.rows, reference, policy, task
                     ),
                 )
             )
-            if name == WINDOWS[0][0]:
+            if name == WINDOWS[0][0] and policy.performance.accuracy_floor:
                 looks.append(
                     (
                         "accuracy floor",
                         span,
-                        lambda metrics=metrics, span=span: check_floor(metrics, span.rows, policy),  # type: ignore[misc]
+                        lambda inside=inside, span=span: check_floor(  # type: ignore[misc]
+                            _metrics(watched, inside), span.rows, policy, task
+                        ),
                     )
                 )
         whole = Window(start=None, end=now, rows=labelled.rows, name="since it serves")
@@ -127,8 +128,9 @@ def _finding(
 ) -> Finding | None:
     try:
         result = look()
-    except (HomeostatError, ArithmeticError, ValueError, LookupError) as error:
-        result = Result(Verdict.ERROR, Severity.MEDIUM, f"The check broke: {type(error).__name__}: {error}.")
+    except Exception as error:
+        # Whatever breaks, a bad column or a bug of a check, must not keep the other checks from running.
+        result = Result(Verdict.ERROR, Severity.HIGH, f"The check broke: {type(error).__name__}: {error}.")
     if result is None:
         return None
     model = watched.version.model
@@ -196,7 +198,9 @@ def _decay(watched: Watched, policy: Policy) -> Result:
     labelled, version = watched.labelled, watched.version
     task, reference = version.signature.task, version.metrics
     losses = row_losses(task, labelled.label, labelled.output, labelled.score, labelled.value, reference)
-    result = check_decay(losses, loss_baseline(reference, policy.performance, task), policy.performance)
+    result = check_decay(
+        losses, loss_baseline(reference, policy.performance, task), policy.performance, statistic=watched.decay
+    )
     if "since" in result.evidence:
         moment = as_datetime(np.datetime64(int(labelled.event_time[result.evidence["since"]]), "us"))
         result.evidence["since_time"] = moment.isoformat()

@@ -79,6 +79,9 @@ class TriggerPolicy(Section, frozen=True, kw_only=True):
     """What starts a retraining."""
 
     performance: Annotated[bool, described("retrain when labelled performance decays")] = True
+    rows_since_change: Annotated[
+        int, described("labelled rows of the new kind to wait for before decay starts a retraining (calibrated)")
+    ] = 45
     recovery: Annotated[bool, described("retrain again, on more rows, while performance is not back")] = True
     drift: Annotated[
         Literal["never", "unlabelled", "always"],
@@ -113,7 +116,7 @@ class TrainingPolicy(Section, frozen=True, kw_only=True):
 
     trainer: Annotated[str, described("the user's trainer as module:function; empty is the built-in one")] = ""
     algorithms: Annotated[tuple[str, ...], described("algorithms that the built-in trainer compares")] = (
-        "extra_trees",
+        "random_forest",
         "gradient_boosting",
         "logistic_regression",
     )
@@ -144,7 +147,7 @@ class RolloutPolicy(Section, frozen=True, kw_only=True):
         "canary 10% for 1h and 40 rows",
         "ab 50% for 1h and 40 rows until decided max 20000 rows",
         "100%",
-        "bake for 1h and 100 rows",
+        "bake for 1h and 60 rows",
     )
     manual_steps: Annotated[tuple[str, ...], described("the steps after a promotion by hand")] = (
         "100%",
@@ -243,13 +246,16 @@ def parse_span(text: str) -> Span:
         raise InvalidSettings(f"'{text}' is no length of time or rows. Write 90s, 5m, 12h, 2d, 1w or '500 rows'.")
     amount, unit = float(match[1]), match[2]
     if unit.startswith("row"):
+        if not amount.is_integer():
+            raise InvalidSettings(f"'{text}' is no number of rows: rows are whole.")
         return Span(rows=int(amount))
     return Span(seconds=amount * _UNITS[unit])
 
 
-_LENGTH = r"[0-9.]+\s*(?:rows?|pairs?|[smhdw])\b"
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_LENGTH = rf"{_NUMBER}\s*(?:rows?|pairs?|[smhdw])\b"
 _STEP = re.compile(
-    r"^\s*(?P<kind>shadow|canary|ab|bake|)\s*(?:(?P<weight>[0-9.]+)\s*%)?"
+    rf"^\s*(?P<kind>shadow|canary|ab|bake|)\s*(?:(?P<weight>{_NUMBER})\s*%)?"
     rf"(?:\s*for\s+(?P<floor>{_LENGTH}(?:\s+and\s+{_LENGTH})*))?"
     r"(?P<decided>\s+until decided)?"
     rf"(?:\s+max\s+(?P<limit>{_LENGTH}(?:\s+or\s+{_LENGTH})*))?\s*$"
@@ -274,6 +280,10 @@ def parse_step(text: str) -> Step:
     weight = {StepKind.SHADOW: 0.0, StepKind.FULL: 1.0, StepKind.BAKE: 1.0}.get(kind, float(match["weight"] or 0) / 100)
     if kind in (StepKind.CANARY, StepKind.AB) and not 0 < weight < 1:
         raise InvalidSettings(f"Step '{text}' needs a share of traffic above 0 % and below 100 %.")
+    if kind not in (StepKind.CANARY, StepKind.AB) and match["weight"] and float(match["weight"]) != 100 * weight:
+        raise InvalidSettings(
+            f"Step '{text}' can't have that share of traffic. Write 'canary {match['weight']}%' for a part of it."
+        )
     floor, limit = _lengths(match["floor"], "and"), _lengths(match["limit"], "or")
     if "pairs" in limit:
         raise InvalidSettings(f"Step '{text}': a limit is a duration or rows, not pairs.")
@@ -292,12 +302,18 @@ def parse_step(text: str) -> Step:
 def _lengths(text: str | None, joint: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in re.split(rf"\s+{joint}\s+", text.strip()) if text else ():
-        if part.rstrip("s").endswith("pair"):
-            found["pairs"] = float(part.split()[0])
-        else:
-            span = parse_span(part)
-            found["rows" if span.rows else "seconds"] = span.rows or span.seconds
+        name, amount = _length(part)
+        if name in found:
+            raise InvalidSettings(f"'{text}' gives {name} twice.")
+        found[name] = amount
     return found
+
+
+def _length(part: str) -> tuple[str, float]:
+    if "pair" in part:
+        return "pairs", float(parse_span(part.replace("pair", "row")).rows)
+    span = parse_span(part)
+    return ("rows", float(span.rows)) if "row" in part else ("seconds", span.seconds)
 
 
 def parse_steps(texts: tuple[str, ...]) -> tuple[Step, ...]:

@@ -132,7 +132,7 @@ class Registry:
                     trained_until=_moment(draft.times, -1),
                     registered_by=actor,
                 ),
-                metrics=draft.metrics,
+                metrics=_finite(draft.metrics),
                 parameters=draft.parameters,
                 tags=draft.tags,
             )
@@ -146,7 +146,7 @@ class Registry:
                 actor=actor,
                 version=version.number,
                 reason=f"{reason}. Served as {compiled.form.format}: {compiled.form.reason}",
-                inputs={"manifest": version.manifest.digest, "metrics": draft.metrics, "rows": draft.columns.rows},
+                inputs={"manifest": version.manifest.digest, "metrics": version.metrics, "rows": draft.columns.rows},
             )
             return version
 
@@ -296,6 +296,8 @@ class Registry:
         """Put a version into production at once, with all traffic: the first version of a model, usually."""
         with self._store.begin() as transaction:
             version = require_version(transaction, model, number)
+            if version.stage is Stage.PRODUCTION:
+                return version
             for stage in path_to(version.stage, Stage.PRODUCTION):
                 if stage is Stage.PRODUCTION:
                     for old in transaction.list(Version, model=model, states=[Stage.PRODUCTION.value]):
@@ -418,10 +420,18 @@ NAME_LENGTH = 100
 
 
 def _check_name(name: str) -> None:
-    if not name or len(name) > NAME_LENGTH or not all(char.isalnum() or char in "-_." for char in name):
+    # A name that begins with a dot or a dash would be another path in an address, or an option on a command line.
+    legal = 0 < len(name) <= NAME_LENGTH and name[0] not in "-."
+    if not legal or not all(char.isalnum() or char in "-_." for char in name):
         raise InvalidInput(
-            f"A model's name is 1 to {NAME_LENGTH} letters, digits, '-', '_' or '.'; '{name[:NAME_LENGTH]}' is not."
+            f"A model's name is 1 to {NAME_LENGTH} letters, digits, '-', '_' or '.', and begins with no '-' or '.'; "
+            f"'{name[:NAME_LENGTH]}' is not."
         )
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    # A metric that is not defined (one class only, say) is left out: JSON has no NaN.
+    return {name: float(value) for name, value in metrics.items() if np.isfinite(value)}
 
 
 def _moment(times: npt.NDArray[np.datetime64] | None, position: int) -> datetime | None:

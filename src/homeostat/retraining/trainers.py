@@ -94,8 +94,11 @@ def fit(algorithm: str, request: TrainingRequest, rows: npt.NDArray[np.intp]) ->
     target = request.target[rows]
     if request.task.is_classification and len(set(target.tolist())) < 2:
         raise ValueError("The rows have one class only.")
+    from threadpoolctl import threadpool_limits
+
     model = build(algorithm, request.task, columns, request.kinds, seed=request.seed)
-    with warnings.catch_warnings():
+    # OpenMP threads that wait in a spin cost many times what they save where the cores are shared.
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
         warnings.simplefilter("ignore")
         model.fit(to_pandas(columns, request.kinds), target)
     return model

@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from homeostat.records import Arm, Policy, Rollout, RolloutState, Step, StepKind
 from homeostat.rollouts.evidence import Comparison, failure_log_evidence
+
+
+# Three e-processes may each take a candidate back, so they share the error that is allowed (Bonferroni).
+OVERALL_SHARE, RATE_SHARE = 0.8, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ def decide(rollout: Rollout, facts: Facts, policy: Policy) -> Action:
         last = rollout.step == len(rollout.steps) - 1
         return Action(
             "complete" if last else "enter",
-            _summary(facts.overall if facts.promoted is None else facts.promoted),
+            _summary(judged_of(rollout, facts)),
             "step",
             facts.overall.log_better,
             promotion_threshold(policy),
@@ -70,36 +76,41 @@ def decide(rollout: Rollout, facts: Facts, policy: Policy) -> Action:
     return Action("hold", waiting)
 
 
+def judged_of(rollout: Rollout, facts: Facts) -> Comparison:
+    """The evidence that guardrails act on: since the candidate took over, where it has."""
+    return facts.promoted if rollout.promoted_at is not None and facts.promoted is not None else facts.overall
+
+
 def promotion_threshold(policy: Policy) -> float:
     """The log evidence at which a candidate is better."""
     return math.log(1 / policy.rollout.promotion_error)
 
 
-def rollback_threshold(policy: Policy) -> float:
-    """The log evidence at which it is worse."""
-    return math.log(1 / policy.rollout.rollback_error)
+def rollback_threshold(policy: Policy, share: float = OVERALL_SHARE) -> float:
+    """The log evidence at which it is worse: by the whole, or by one of the two rates with `RATE_SHARE`."""
+    return math.log(1 / (share * policy.rollout.rollback_error))
 
 
 def find_breach(rollout: Rollout, facts: Facts, policy: Policy) -> Action | None:
     """A guardrail that is broken. Each acts on evidence that stays valid however often it is looked at."""
     rules, threshold = policy.guardrails, rollback_threshold(policy)
-    judged = facts.promoted if rollout.promoted_at is not None and facts.promoted is not None else facts.overall
+    rate_threshold = rollback_threshold(policy, RATE_SHARE)
+    judged = judged_of(rollout, facts)
     if judged.log_worse >= threshold and judged.gain < 0:
         return Action("", f"the candidate is worse: {_summary(judged)}", "paired evidence", judged.log_worse, threshold)
     for name, part, allowed in (
         ("false-positive rate", facts.negatives, rules.fpr_rise),
         ("true-positive rate", facts.positives, rules.tpr_drop),
     ):
-        if part is None or part.log_worse < threshold:
+        if part is None or part.log_worse < rate_threshold:
             continue
-        # Shares of wrong answers among rows of one true class: the false-positive rate, or one minus the other.
-        wrong, before = 1 - part.candidate, 1 - part.baseline
-        change = (wrong - before) / before if name.startswith("false") and before else wrong - before
-        relative = change if name.startswith("false") else change / max(part.baseline, 1e-9)
-        if relative > allowed and _costs_more(facts.overall):
-            return Action(
-                "", f"the {name} is worse by {relative:.0%}: {_summary(part)}", name, part.log_worse, threshold
-            )
+        # Accuracy among rows of one true class is the true-positive rate, or one minus the false-positive rate.
+        is_false = name.startswith("false")
+        rate, before = (1 - part.candidate, 1 - part.baseline) if is_false else (part.candidate, part.baseline)
+        worsening = rate - before if is_false else before - rate
+        if worsening > allowed * before and _costs_more(judged):
+            reason = f"the {name} is {rate:.1%} against {before:.1%}: {_summary(part)}"
+            return Action("", reason, name, part.log_worse, rate_threshold)
     if facts.candidate_rows + facts.candidate_failures >= rules.minimum_rows:
         failing = failure_log_evidence(facts.candidate_rows, facts.candidate_failures, rules.error_rate)
         if failing >= threshold:
@@ -171,8 +182,9 @@ def _evalue(log_evidence: float) -> str:
     return f"{math.exp(log_evidence):.3g}" if log_evidence < 20 else f"e^{log_evidence:.0f}"
 
 
-def evidence_of(comparison: Comparison, facts: Facts) -> dict[str, Any]:
-    """What a decision keeps of the facts, so that it can be looked at, and taken, again."""
+def evidence_of(rollout: Rollout, facts: Facts) -> dict[str, Any]:
+    """What a decision keeps of the facts, so that it can be looked at, and taken, again (see `replay`)."""
+    comparison = judged_of(rollout, facts)
     return {
         "pairs": comparison.pairs,
         "wins": comparison.wins,
@@ -183,4 +195,26 @@ def evidence_of(comparison: Comparison, facts: Facts) -> dict[str, Any]:
         "baseline": round(comparison.baseline, 6),
         "rows_in_step": facts.rows_in_step,
         "pairs_in_step": facts.pairs_in_step,
+        "facts": msgspec.to_builtins(facts),
+        "state": rollout.state.value,
+        "position": rollout.step,
+        "entered_at": rollout.step_entered_at.isoformat(),
+        "promoted_at": None if rollout.promoted_at is None else rollout.promoted_at.isoformat(),
     }
+
+
+def replay(inputs: dict[str, Any], rollout: Rollout, policy: Policy) -> Action:
+    """What the rules say of a decision's recorded inputs: the same as when it was taken.
+
+    `rollout` is the record at any later time; only its steps, which never change, are taken from it. `policy` is the
+    one that has the decision's `config_hash`.
+    """
+    promoted = inputs["promoted_at"]
+    then = msgspec.structs.replace(
+        rollout,
+        state=RolloutState(inputs["state"]),
+        step=inputs["position"],
+        step_entered_at=datetime.fromisoformat(inputs["entered_at"]),
+        promoted_at=None if promoted is None else datetime.fromisoformat(promoted),
+    )
+    return decide(then, msgspec.convert(inputs["facts"], Facts), policy)

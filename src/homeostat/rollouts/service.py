@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from homeostat.errors import Conflict, RolloutInProgress, UnknownRecord
+from homeostat.errors import Conflict, NothingToRollBackTo, RolloutInProgress, UnknownRecord
 from homeostat.journal import record_decision, serve_alone, write_route
 from homeostat.ports import ControlStore, Stages, Transaction
 from homeostat.records import (
@@ -22,7 +22,7 @@ from homeostat.records import (
     parse_steps,
     version_key,
 )
-from homeostat.rollouts.rules import Action, Facts, arms_of, decide, evidence_of
+from homeostat.rollouts.rules import Action, Facts, arms_of, decide, evidence_of, judged_of
 from homeostat.stats.inference import mcnemar
 
 ACTOR = "homeostat"
@@ -65,7 +65,8 @@ class Rollouts:
         One that only shadows is superseded, one that bakes is completed; raises `RolloutInProgress` where another
         takes traffic, and `Conflict` where the candidate serves already.
         """
-        steps = parse_steps(policy.rollout.manual_steps if by_hand else policy.rollout.steps)
+        texts = policy.rollout.manual_steps if by_hand else policy.rollout.steps
+        steps = parse_steps(texts)
         with self._store.begin() as transaction:
             self._make_room(transaction, model, candidate, policy, at)
             production = next(iter(transaction.list(Version, model=model, states=[Stage.PRODUCTION.value])), None)
@@ -104,9 +105,22 @@ class Rollouts:
                 version=candidate,
                 reason=reason,
                 rule="rollout",
-                inputs={"rollout": rollout.id, "baseline": production.number, "steps": list(policy.rollout.steps)},
+                inputs={"rollout": rollout.id, "baseline": production.number, "steps": list(texts)},
                 config_hash=policy.config_hash,
             )
+            if rollout.current.kind is StepKind.FULL:
+                record_decision(
+                    transaction,
+                    model,
+                    kind="promotion",
+                    at=at,
+                    actor=actor,
+                    version=candidate,
+                    reason=reason,
+                    rule="by hand" if by_hand else "rollout",
+                    inputs={"rollout": rollout.id, "baseline": production.number},
+                    config_hash=policy.config_hash,
+                )
             return self._apply(transaction, rollout, at, actor)
 
     def _make_room(self, transaction: Transaction, model: str, candidate: int, policy: Policy, at: datetime) -> None:
@@ -275,15 +289,25 @@ class Rollouts:
     def roll_back(
         self, model: str, policy: Policy, *, to: int | None = None, at: datetime, actor: str, reason: str
     ) -> int:
-        """Put an earlier production version back, whatever is under way; returns its number."""
+        """Put an earlier production version back, whatever is under way; returns its number.
+
+        A candidate that takes traffic gives it back to the version before it. One that only shadows serves nobody:
+        it is given up, and the production version itself is what is rolled back, where there is one to return to.
+        """
         with self._store.begin() as transaction:
             rollout = _active(transaction, model)
             if rollout is not None and to in (None, rollout.baseline):
                 self._take_back(transaction, rollout, Action("roll_back", reason), at, policy, None, actor)
-                return rollout.baseline
-            if rollout is not None:
+                if to is not None or rollout.current.kind is not StepKind.SHADOW:
+                    return rollout.baseline
+            elif rollout is not None:
                 self._take_back(transaction, rollout, Action("abort", reason), at, policy, None, actor)
-            number = self._rollback_target(transaction, model, to)
+            try:
+                number = self._rollback_target(transaction, model, to)
+            except NothingToRollBackTo:
+                if rollout is None:
+                    raise
+                return rollout.baseline
             version = transaction.get(Version, version_key(model, number))
             was_production = any(
                 change.version == number and change.target is Stage.PRODUCTION
@@ -355,8 +379,8 @@ def _inputs(rollout: Rollout, facts: Facts | None) -> dict[str, Any]:
     inputs: dict[str, Any] = {"rollout": rollout.id, "baseline": rollout.baseline, "step": _step_name(rollout)}
     if facts is None:
         return inputs
-    judged = facts.promoted if rollout.promoted_at is not None and facts.promoted is not None else facts.overall
-    inputs |= evidence_of(judged, facts)
+    judged = judged_of(rollout, facts)
+    inputs |= evidence_of(rollout, facts)
     shown = mcnemar(judged.wins, judged.losses)
     inputs |= {"mcnemar_p": shown.p, "mcnemar": shown.sentence}
     return inputs

@@ -11,12 +11,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.errors import HomeostatError, IntegrityError, InvalidFeatures, NotServing, ScoringFailed
-from homeostat.frames import Columns, Kind, finite, to_columns
+from homeostat.errors import (
+    HomeostatError,
+    IntegrityError,
+    InvalidFeatures,
+    NotServing,
+    ScoringFailed,
+    StorageFailed,
+)
+from homeostat.frames import Columns, Kind, finite, label_text, to_columns
 from homeostat.ports import PredictionLog, Predictor
 from homeostat.records import PredictionBlock, Route, Version, as_datetime64
 from homeostat.serving.routing import assign
 from homeostat.serving.scoring import DEFAULT_THRESHOLD, Scored, interpret
+
+RETRY_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +39,17 @@ class LoadedVersion:
         """Outputs for some rows. Whatever a model raises becomes `ScoringFailed`."""
         signature = self.version.signature
         try:
-            raw = self.predictor.predict(finite(columns.select(signature.kinds)))
+            raw = np.asarray(self.predictor.predict(finite(columns.select(signature.kinds))), dtype=np.float64)
         except HomeostatError:
             raise
         except Exception as error:
             raise ScoringFailed(
                 f"Version {self.version.number} raised {type(error).__name__} while scoring."
             ) from error
+        if raw.ndim == 0 or len(raw) != columns.rows:
+            raise ScoringFailed(
+                f"Version {self.version.number} gave outputs of shape {raw.shape} for {columns.rows} rows."
+            )
         return interpret(raw, signature, float(self.version.parameters.get("threshold", DEFAULT_THRESHOLD)))
 
 
@@ -79,22 +92,33 @@ class Gateway:
         self._new_id = new_id
         self._on_integrity_error = on_integrity_error
         self._snapshots: dict[str, Snapshot] = {}
+        self._refused: dict[str, tuple[int, datetime]] = {}
 
     def refresh(self, model: str, *, now: datetime) -> Snapshot:
-        """Serve the newest route. Where a version of it can't be loaded, what is held stays, with a finding."""
-        route = self._latest_route(model)
+        """Serve the newest route. Where a version of it can't be loaded, what is held stays, with a finding.
+
+        The same goes for a control store that can't be read: what is held needs nothing of it.
+        """
         held = self._snapshots.get(model)
+        try:
+            route = self._latest_route(model)
+        except StorageFailed:
+            if held is None:
+                raise
+            return held
         if route is None:
             raise NotServing(model=model)
-        if held is not None and held.route.number == route.number:
+        if held is not None and (held.route.number == route.number or self._is_refused(model, route, now)):
             return held
         # Versions that are held already are kept: they were verified when they were loaded.
         loaded = {} if held is None else {one.version.number: one for one in (*held.arms, *held.shadows)}
         try:
             for number in {*(arm.version for arm in route.arms), *route.shadows} - set(loaded):
                 loaded[number] = self._load(model, number)
-        except IntegrityError as error:
-            self._on_integrity_error(error, now)
+        except HomeostatError as error:
+            if isinstance(error, IntegrityError) and not self._is_refused(model, route, now):
+                self._on_integrity_error(error, now)
+            self._refused[model] = (route.number, now)
             if held is None:
                 raise
             return held
@@ -106,6 +130,11 @@ class Gateway:
         self._snapshots[model] = snapshot
         return snapshot
 
+    def _is_refused(self, model: str, route: Route, now: datetime) -> bool:
+        # Files may be restored, so it is tried again; but neither on every request, nor with a finding for each.
+        number, since = self._refused.get(model, (None, now))
+        return number == route.number and (now - since).total_seconds() < RETRY_SECONDS
+
     def held(self, model: str) -> Snapshot | None:
         """What is served now, without looking for a newer route."""
         return self._snapshots.get(model)
@@ -116,7 +145,7 @@ class Gateway:
         rows: Any,
         *,
         now: datetime,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[Any] | None = None,
         entities: Sequence[Any] | None = None,
         event_time: npt.NDArray[np.datetime64] | None = None,
     ) -> Predictions:
@@ -132,13 +161,15 @@ class Gateway:
         count = columns.rows
         if count == 0:
             raise InvalidFeatures("There are no rows to score. Send at least one.")
-        named = np.array([self._new_id(now) for _ in range(count)] if ids is None else list(ids), dtype=object)
-        keys = named if entities is None else np.array(list(entities), dtype=object)
+        named = _names([self._new_id(now) for _ in range(count)] if ids is None else ids)
+        keys = named if entities is None else _names(entities)
         times = np.full(count, as_datetime64(now)) if event_time is None else event_time.astype("datetime64[us]")
         _check_lengths(count, ids=named, entities=keys, event_time=times)
+        # A row without an entity is its own.
+        keys = np.where(keys == "", named, keys)
         chosen = assign(snapshot.route, keys.tolist())
         served, failed = self._score_arms(model, snapshot, columns, chosen, named, keys, times)
-        shadows = self._score_shadows(model, snapshot, columns, chosen, named, keys, times)
+        shadows = self._score_shadows(model, snapshot, columns, chosen, served)
         self._log.append([served, *failed, *shadows])
         return Predictions(
             ids=served.ids,
@@ -209,18 +240,19 @@ class Gateway:
         snapshot: Snapshot,
         columns: Columns,
         chosen: npt.NDArray[np.intp],
-        ids: npt.NDArray[Any],
-        keys: npt.NDArray[Any],
-        times: npt.NDArray[np.datetime64],
+        served: PredictionBlock,
     ) -> list[PredictionBlock]:
         """Score each row with every version of the route that did not answer it.
 
         So models are compared on the same rows in every step.
         """
         found: list[PredictionBlock] = []
+        ids, keys, times = served.ids, served.entity, served.event_time
         beside = [(loaded, chosen != position) for position, loaded in enumerate(snapshot.arms)]
         beside += [(loaded, np.ones(len(ids), dtype=bool)) for loaded in snapshot.shadows]
-        for loaded, mask in beside:
+        for loaded, due in beside:
+            # Production also answered where a candidate failed.
+            mask = due & (served.version != loaded.version.number)
             if not mask.any():
                 continue
             started = time.perf_counter()
@@ -256,6 +288,8 @@ def checked_columns(rows: Any, kinds: dict[str, Kind]) -> Columns:
         absent = [name for name in kinds if name not in rows]
         if absent:
             raise InvalidFeatures(f"Missing features: {', '.join(absent)}.", missing=absent)
+        if len({len(rows[name]) for name in kinds}) > 1:
+            raise InvalidFeatures("The columns differ in length.")
         wrong = [name for name, kind in kinds.items() if (rows[name].dtype.kind == "f") != kind.is_number]
         if not wrong:
             return rows.select(kinds)
@@ -263,10 +297,19 @@ def checked_columns(rows: Any, kinds: dict[str, Kind]) -> Columns:
     return to_columns(rows, kinds)
 
 
+def _names(values: Sequence[Any]) -> npt.NDArray[Any]:
+    """Ids or keys as text, so that 7 and "7" are one entity; empty where there is none."""
+    return np.array([label_text(value) or "" for value in values], dtype=object)
+
+
 def _check_lengths(count: int, **parts: npt.NDArray[Any]) -> None:
     for name, values in parts.items():
         if len(values) != count:
             raise InvalidFeatures(f"There are {count} rows but {len(values)} in {name}.")
+    if np.isnat(parts["event_time"]).any():
+        raise InvalidFeatures("A row has no event time. Leave event_time out to have it set.")
+    if (parts["ids"] == "").any():
+        raise InvalidFeatures("A row has no prediction_id. Leave ids out to have them made.")
     if len(set(parts["ids"])) != count:
         raise InvalidFeatures("Two rows of the request have the same prediction_id.")
 

@@ -170,6 +170,47 @@ def loss_detector(
         return np.asarray(np.exp(total))
 
 
+class LossDetector:
+    """`loss_detector` carried along: new losses are taken in at a cost that does not depend on how many came before.
+
+    >>> losses = np.repeat([0.0, 1.0, 0.0], [40, 10, 5])
+    >>> carried = LossDetector(0.1)
+    >>> for part in np.array_split(losses, 7):
+    ...     statistic = carried.update(part)
+    >>> bool(np.isclose(statistic, loss_detector(losses, 0.1, log=True)[-1]))
+    True
+    """
+
+    def __init__(self, baseline: float, *, fractions: Sequence[float] = FRACTIONS) -> None:
+        if not 0 <= baseline < 1:
+            raise InvalidInput(f"The baseline of losses must lie in [0, 1); got {baseline}.")
+        self.baseline = baseline
+        self.rows = 0
+        self._fractions = tuple(_stakes(fractions))
+        self._logs = np.full(len(self._fractions), -np.inf)
+
+    @property
+    def log_statistic(self) -> float:
+        """Log M after the losses so far; minus infinity before the first."""
+        return float(np.logaddexp.reduce(self._logs)) - math.log(len(self._fractions))
+
+    def update(self, losses: npt.NDArray[Any]) -> float:
+        """Take in further losses between 0 and 1; returns log M after the last."""
+        values = np.asarray(losses, dtype=np.float64)
+        _no_nan(values, "losses")
+        if values.size and (values.min() < 0 or values.max() > 1):
+            raise InvalidInput("Losses must lie between 0 and 1; scale them by their largest possible value.")
+        if values.size:
+            relative = values / max(self.baseline, LOWEST_BASELINE) - 1.0
+            for position, fraction in enumerate(self._fractions):
+                bets = np.log1p(fraction * relative)
+                wealth = np.cumsum(bets)
+                starts = np.logaddexp.reduce(bets - wealth)
+                self._logs[position] = wealth[-1] + np.logaddexp(self._logs[position], starts)
+            self.rows += len(values)
+        return self.log_statistic
+
+
 def change_point(losses: npt.NDArray[Any], *, shortest: int = 10) -> int:
     """The most likely start of the current level of a stream: the index of the first loss after a single change.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from homeostat.errors import InvalidInput, NotFound, StorageFailed
 
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class FolderFileStore:
@@ -22,7 +23,7 @@ class FolderFileStore:
     def write(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
         path = self._path(digest)
-        if path.exists():
+        if _holds(path, content):
             return digest
         partial = path.with_name(f".{digest}.{secrets.token_hex(8)}.partial")
         try:
@@ -32,8 +33,10 @@ class FolderFileStore:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
+            sync_folder(path.parent)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise StorageFailed(
                 f"A file of {len(content):,} bytes can't be written to {self._folder}: {error.strerror}. "
                 "Free space, or set HOMEOSTAT_HOME to a folder that can be written."
@@ -51,6 +54,25 @@ class FolderFileStore:
 
     def _path(self, digest: str) -> Path:
         # The digest comes from a manifest: anything but 64 hexadecimal digits could name another path.
-        if not _SHA256.match(digest):
+        if not _SHA256.fullmatch(digest):
             raise InvalidInput("A content address is 64 hexadecimal digits.")
         return self._folder / digest[:2] / digest
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    # A damaged file is written again: registering anew is how a user mends it.
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power loss, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

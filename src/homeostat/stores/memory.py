@@ -15,7 +15,7 @@ import numpy as np
 from homeostat.errors import Conflict, NotFound, StaleRevision
 from homeostat.ports import M, R
 from homeostat.records import LabelBlock, Mutable, PredictionBlock, Record
-from homeostat.stores.schema import SCHEMA, model_of
+from homeostat.stores.schema import SCHEMA, encode, model_of
 
 
 class MemoryControlStore:
@@ -65,10 +65,10 @@ class MemoryTransaction:
         state = SCHEMA[kind].state
         found: list[R] = []
         for record in reversed(records) if newest_first else records:
+            if limit is not None and len(found) >= limit:
+                break
             if (model is None or model_of(record) == model) and (not states or state(record) in states):
                 found.append(cast("R", record))
-                if limit is not None and len(found) >= limit:
-                    break
         return found
 
     def insert(self, record: Record) -> None:
@@ -79,6 +79,8 @@ class MemoryTransaction:
         self._put(record)
 
     def replace(self, record: M) -> M:
+        if SCHEMA[type(record)].is_append_only:
+            raise Conflict(f"A {record.table} is append-only: '{record.key}' stays as it is.", kind=record.table)
         held = self._tables[record.table].get(record.key)
         if not isinstance(held, Mutable) or held.revision != record.revision:
             raise StaleRevision(kind=record.table, key=record.key)
@@ -89,8 +91,10 @@ class MemoryTransaction:
 
     def _put(self, record: Record) -> None:
         table = self._tables[record.table]
+        # Through JSON and back, so that what is read is what a durable store would give.
+        kept = msgspec.json.decode(encode(record), type=type(record))
         self._journal.append((record.table, record.key, table.get(record.key)))
-        table[record.key] = record
+        table[record.key] = kept
 
     def _check_unique(self, record: Record) -> None:
         rule = SCHEMA[type(record)]
@@ -125,20 +129,24 @@ class MemoryPredictionLog:
 
     def append(self, blocks: Sequence[PredictionBlock]) -> int:
         with self._lock:
-            for block in blocks:
-                kept = self._without_duplicates(block)
-                if kept.rows:
+            added: dict[str, set[Any]] = {}
+            kept = [self._without_duplicates(block, added.setdefault(block.model, set())) for block in blocks]
+            # All blocks were looked at, so nothing can fail any more.
+            for model, keys in added.items():
+                self._seen.setdefault(model, set()).update(keys)
+            for block in kept:
+                if block.rows:
                     self._sequence += 1
-                    self._blocks.setdefault(block.model, []).append((self._sequence, kept))
+                    self._blocks.setdefault(block.model, []).append((self._sequence, block))
             return self._sequence
 
-    def _without_duplicates(self, block: PredictionBlock) -> PredictionBlock:
-        seen = self._seen.setdefault(block.model, set())
+    def _without_duplicates(self, block: PredictionBlock, added: set[Any]) -> PredictionBlock:
+        seen = self._seen.get(block.model, set())
         keys = block.ids if not block.shadow else list(zip(block.ids, block.version.tolist(), strict=True))
         fresh = np.zeros(block.rows, dtype=bool)
         for position, key in enumerate(keys):
-            if key not in seen:
-                seen.add(key)
+            if key not in seen and key not in added:
+                added.add(key)
                 fresh[position] = True
         return block if fresh.all() else take_rows(block, fresh)
 

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+import numpy as np
+
+from homeostat.errors import InvalidInput
 from homeostat.records import (
     TABLES,
     Alert,
@@ -67,3 +71,24 @@ def model_of(record: Record) -> str:
     """The model that a record belongs to."""
     found = getattr(record, "model", None) or getattr(record, "name", "")
     return str(found)
+
+
+def encode(record: Record) -> bytes:
+    """A record as JSON that is known to read back. Raises `InvalidInput` where it would not."""
+    try:
+        body = msgspec.json.encode(record, enc_hook=_plain)
+        # JSON has no NaN: a number that must be there would come back as null, and the record never again.
+        msgspec.json.decode(body, type=type(record))
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise InvalidInput(
+            f"The {record.table} '{record.key}' can't be stored: {error}. Numbers must be finite.",
+            kind=record.table,
+            key=record.key,
+        ) from error
+    return body
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a {type(value).__name__} has no JSON form")

@@ -163,7 +163,7 @@ LOOKS: Mapping[str, Look] = {
         size=(95.0, 0.3),
         qr=0.98,
     ),
-    # From August: faultless text written by a machine for one reader; too even to be a person's.
+    # From August: faultless text by a machine, sent from free mail accounts; too even to be a person's.
     "machine_written": replace(
         CUSTOMER,
         free_mail=0.96,

@@ -12,7 +12,7 @@ import msgspec
 from homeostat.errors import Conflict, StaleRevision, StorageFailed
 from homeostat.ports import M, R
 from homeostat.records import Mutable, Record
-from homeostat.stores.schema import SCHEMA, Table, model_of
+from homeostat.stores.schema import SCHEMA, Table, encode, model_of
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -28,7 +28,8 @@ class SqliteControlStore:
         import sqlalchemy as sa
 
         self._engine = sa.create_engine(
-            f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
+            sa.URL.create("sqlite", database=str(path)),
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
         )
         synchronous = "FULL" if durability == "power" else "NORMAL"
 
@@ -45,7 +46,8 @@ class SqliteControlStore:
                 "BEGIN DEFERRED" if connection.get_execution_options().get("reads") else "BEGIN IMMEDIATE"
             )
 
-        self._tables = {kind: _sql_table(table) for kind, table in SCHEMA.items()}
+        metadata = sa.MetaData()
+        self._tables = {kind: _sql_table(table, metadata) for kind, table in SCHEMA.items()}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._migrate()
@@ -87,7 +89,7 @@ class SqliteControlStore:
         try:
             with self._engine.connect().execution_options(reads=reads) as connection, connection.begin():
                 yield connection
-        except sa.exc.OperationalError as error:
+        except sa.exc.DatabaseError as error:
             raise StorageFailed(
                 f"The control store can't be used: {error.orig}. Nothing of this change was kept; try again."
             ) from error
@@ -144,6 +146,8 @@ class SqlTransaction:
     def replace(self, record: M) -> M:
         import sqlalchemy as sa
 
+        if SCHEMA[type(record)].is_append_only:
+            raise Conflict(f"A {record.table} is append-only: '{record.key}' stays as it is.", kind=record.table)
         table = self._tables[type(record)]
         following = msgspec.structs.replace(record, revision=record.revision + 1)
         update = table.update().where(table.c.key == record.key, table.c.revision == record.revision)
@@ -160,12 +164,12 @@ class SqlTransaction:
         return following
 
 
-def _sql_table(table: Table) -> sa.Table:
+def _sql_table(table: Table, metadata: sa.MetaData) -> sa.Table:
     import sqlalchemy as sa
 
     return sa.Table(
         table.name,
-        _metadata(),
+        metadata,
         sa.Column("sequence", sa.Integer, primary_key=True),
         sa.Column("key", sa.Text, nullable=False, unique=True),
         sa.Column("model", sa.Text, nullable=False),
@@ -173,19 +177,7 @@ def _sql_table(table: Table) -> sa.Table:
         sa.Column("revision", sa.Integer, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
         sa.Index(f"{table.name}_by_model", "model", "state"),
-        extend_existing=True,
     )
-
-
-_METADATA: list[Any] = []
-
-
-def _metadata() -> sa.MetaData:
-    import sqlalchemy as sa
-
-    if not _METADATA:
-        _METADATA.append(sa.MetaData())
-    return _METADATA[0]  # type: ignore[no-any-return]
 
 
 def _rules(table: Table) -> Iterator[str]:
@@ -213,5 +205,5 @@ def _row(record: Record) -> dict[str, Any]:
         "model": model_of(record),
         "state": SCHEMA[type(record)].state(record),
         "revision": record.revision if isinstance(record, Mutable) else 0,
-        "body": msgspec.json.encode(record),
+        "body": encode(record),
     }

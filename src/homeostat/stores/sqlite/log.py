@@ -15,7 +15,7 @@ from homeostat.errors import StorageFailed
 from homeostat.records import LabelBlock, PredictionBlock, as_datetime64
 from homeostat.stores import arrow
 from homeostat.stores.memory import take_rows
-from homeostat.stores.parquet import read_sealed, write_sealed
+from homeostat.stores.parquet import read_sealed, remove_leftovers, write_sealed
 
 BUSY_SECONDS = 30.0
 SERVED = -1
@@ -72,10 +72,22 @@ class SqlitePredictionLog:
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
                     raise
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 raise StorageFailed(
                     f"The prediction log can't be written: {error}. None of these rows were kept; try again."
                 ) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN")
+                try:
+                    yield self._connection
+                finally:
+                    self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise StorageFailed(f"The prediction log can't be read: {error}.") from error
 
     def append(self, blocks: Sequence[PredictionBlock]) -> int:
         with self._transaction() as connection:
@@ -117,21 +129,17 @@ class SqlitePredictionLog:
 
     def _blocks(self, model: str, sequence: int, *, features: bool) -> list[tuple[int, PredictionBlock]]:
         only_served = " AND shadow = 0" if features else ""
-        with self._lock:
-            # One snapshot over both, so that a sealing in another process can't hide rows between the two reads.
-            self._connection.execute("BEGIN")
-            try:
-                paths = self._connection.execute(
-                    f"SELECT path, shadow FROM sealed WHERE model = ? AND last > ?{only_served} ORDER BY first",  # noqa: S608
-                    (model, sequence),
-                ).fetchall()
-                rows = self._connection.execute(
-                    f"SELECT sequence, shadow, core, {'features' if features else 'NULL'} FROM block "  # noqa: S608
-                    f"WHERE model = ? AND sequence > ?{only_served} ORDER BY sequence",
-                    (model, sequence),
-                ).fetchall()
-            finally:
-                self._connection.execute("COMMIT")
+        # One snapshot over both, so that a sealing in another process can't hide rows between the two reads.
+        with self._reading() as connection:
+            paths = connection.execute(
+                f"SELECT path, shadow FROM sealed WHERE model = ? AND last > ?{only_served} ORDER BY first",  # noqa: S608
+                (model, sequence),
+            ).fetchall()
+            rows = connection.execute(
+                f"SELECT sequence, shadow, core, {'features' if features else 'NULL'} FROM block "  # noqa: S608
+                f"WHERE model = ? AND sequence > ?{only_served} ORDER BY sequence",
+                (model, sequence),
+            ).fetchall()
         found = read_sealed(self._folder, model, paths, sequence, features=features)
         for number, shadow, core, blob in rows:
             table = arrow.decode(blob) if features else None
@@ -140,8 +148,8 @@ class SqlitePredictionLog:
         return found
 
     def labels_after(self, model: str, sequence: int) -> list[tuple[int, LabelBlock]]:
-        with self._lock:
-            rows = self._connection.execute(
+        with self._reading() as connection:
+            rows = connection.execute(
                 "SELECT sequence, source, confidence, body FROM label WHERE model = ? AND sequence > ? "
                 "ORDER BY sequence",
                 (model, sequence),
@@ -153,8 +161,8 @@ class SqlitePredictionLog:
 
     def seal(self, before: datetime) -> int:
         limit = _hour(as_datetime64(before))
-        with self._lock:
-            groups = self._connection.execute(
+        with self._reading() as connection:
+            groups = connection.execute(
                 "SELECT model, shadow, hour FROM block WHERE hour < ? GROUP BY model, shadow, hour ORDER BY hour",
                 (limit,),
             ).fetchall()
@@ -174,13 +182,15 @@ class SqlitePredictionLog:
             entries = [
                 (number, arrow.decode(core), arrow.decode(blob) if blob else None) for number, core, blob in rows
             ]
-            path, digest, count = write_sealed(self._folder, model, hour, entries, shadow=bool(shadow))
-            connection.execute(
+            registered = [row[0] for row in connection.execute("SELECT path FROM sealed WHERE model = ?", (model,))]
+            remove_leftovers(self._folder, model, hour, registered, shadow=bool(shadow))
+            files = write_sealed(self._folder, model, hour, entries, shadow=bool(shadow))
+            connection.executemany(
                 "INSERT INTO sealed (path, model, shadow, first, last, rows, sha256) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (path, model, shadow, rows[0][0], rows[-1][0], count, digest),
+                [(file.path, model, shadow, file.first, file.last, file.rows, file.sha256) for file in files],
             )
             connection.executemany("DELETE FROM block WHERE sequence = ?", [(row[0],) for row in rows])
-            return count
+            return sum(file.rows for file in files)
 
     def close(self) -> None:
         """Close the file."""

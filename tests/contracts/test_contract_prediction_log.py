@@ -1,0 +1,493 @@
+"""What every prediction log does, whatever it is made of."""
+
+import dataclasses
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from homeostat.errors import StorageFailed
+from homeostat.frames import Columns
+from homeostat.records import LabelBlock, PredictionBlock, as_datetime64
+from homeostat.stores import memory, parquet
+from homeostat.stores.memory import MemoryPredictionLog
+from homeostat.stores.sqlite import SqlitePredictionLog
+
+START = datetime(2025, 3, 1, 9, 10, tzinfo=UTC)
+LATER = START + timedelta(days=1)
+HOSTILE = ["", "ü\n\x00", "日本'\"", None, "\x1f", "NULL", "nan"]
+
+
+def open_log(tmp_path, **more):
+    return SqlitePredictionLog(tmp_path / "log.db", tmp_path / "sealed", **more)
+
+
+@pytest.fixture(params=["memory", "sqlite", "sealed"])
+def log(request, tmp_path):
+    """The adapters; `sealed` moves all rows to Parquet before each read."""
+    made = MemoryPredictionLog() if request.param == "memory" else open_log(tmp_path)
+    if request.param == "sealed":
+        for name in ("blocks_after", "features_after"):
+            setattr(made, name, after_sealing(made, getattr(made, name)))
+    yield made
+    made.close()
+
+
+def after_sealing(log, read):
+    def sealed_first(model, sequence):
+        log.seal(LATER)
+        return read(model, sequence)
+
+    return sealed_first
+
+
+@pytest.fixture
+def sqlite_log(tmp_path):
+    made = open_log(tmp_path)
+    yield made
+    made.close()
+
+
+def objects(values):
+    return np.array([*values, None], dtype=object)[:-1]
+
+
+def served(ids, *, model="spam", version=1, at=START, features=None, probabilities=None, score=None):
+    rows = len(ids)
+    return PredictionBlock(
+        model=model,
+        shadow=False,
+        ids=objects(ids),
+        event_time=np.full(rows, as_datetime64(at)) + np.arange(rows),
+        version=np.full(rows, version),
+        arm=np.full(rows, "control", dtype=object),
+        entity=objects(ids),
+        output=np.full(rows, "1", dtype=object),
+        score=np.linspace(0, 1, rows) if score is None else score,
+        latency_ms=np.full(rows, 0.5),
+        error=np.full(rows, None, dtype=object),
+        features=Columns({"x": np.arange(rows, dtype=float)}) if features is None else Columns(features),
+        probabilities=probabilities,
+    )
+
+
+def shadow(ids, *, version=2, error=None, **more):
+    block = served(ids, version=version, **more)
+    return dataclasses.replace(
+        block,
+        shadow=True,
+        arm=np.full(len(ids), "shadow", dtype=object),
+        error=np.full(len(ids), error, dtype=object),
+        features=Columns({}, len(ids)),
+    )
+
+
+def labels(ids, values, *, model="spam", at=START, **more):
+    return LabelBlock(
+        model=model, ids=objects(ids), values=objects(values), event_time=np.full(len(ids), as_datetime64(at)), **more
+    )
+
+
+def assert_same(found, expected, *, features=True):
+    for field in dataclasses.fields(PredictionBlock):
+        left, right = getattr(found, field.name), getattr(expected, field.name)
+        if field.name == "features":
+            if features:
+                assert list(left) == list(right)
+                for name in right:
+                    assert left[name].dtype == right[name].dtype
+                    np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+        elif isinstance(right, np.ndarray):
+            assert left.dtype.kind == right.dtype.kind, field.name
+            np.testing.assert_array_equal(left, right, err_msg=field.name)
+        else:
+            assert left == right, field.name
+
+
+def ids_of(entries):
+    return [block.ids.tolist() for _, block in entries]
+
+
+def test_blocks_come_back_whole_and_in_order(log):
+    blocks = [served(["a", "b"]), shadow(["a", "b"]), served(["c"], at=START - timedelta(days=3)), served(["d"])]
+    log.append(blocks[:2])
+    log.append(blocks[2:])
+    found = log.blocks_after("spam", 0)
+    numbers = [number for number, _ in found]
+    assert numbers == sorted(set(numbers))
+    for (_, block), given in zip(found, blocks, strict=True):
+        assert_same(block, given, features=False)
+        assert block.rows == given.rows
+    with_features = log.features_after("spam", 0)
+    assert ids_of(with_features) == [["a", "b"], ["c"], ["d"]]
+    for (_, block), given in zip(with_features, [blocks[0], *blocks[2:]], strict=True):
+        assert_same(block, given)
+
+
+def test_append_returns_the_sequence_number_to_follow_from(log):
+    first = log.append([served(["a"])])
+    assert log.blocks_after("spam", first) == []
+    last = log.append([served(["b"]), served(["c"])])
+    assert last > first
+    found = log.blocks_after("spam", first)
+    assert ids_of(found) == [["b"], ["c"]]
+    assert found[-1][0] == last
+    assert ids_of(log.blocks_after("spam", found[0][0])) == [["c"]]
+    assert ids_of(log.features_after("spam", found[0][0])) == [["c"]]
+    assert log.append([]) == last
+
+
+def test_models_do_not_mix(log):
+    names = ["spam", "spam2", "a/b", "..", "x y%*?[1]", "ü", "model=z", "'"]
+    for name in names:
+        log.append([served(["same-id"], model=name)])
+        log.append_labels(labels(["same-id"], [name], model=name))
+    for name in names:
+        [(_, block)] = log.features_after(name, 0)
+        assert block.model == name
+        [(_, label)] = log.labels_after(name, 0)
+        assert label.values.tolist() == [name]
+    assert log.blocks_after("none", 0) == []
+
+
+def test_features_come_back_exactly(log):
+    rows = len(HOSTILE)
+    odd = np.array([np.nan, np.inf, -np.inf, -0.0, 5e-324, 1.7976931348623157e308, 0.1])[:rows]
+    features = {
+        "z last": odd,
+        "a": objects(HOSTILE),
+        "ü.feature.x": objects(HOSTILE[::-1]),
+        "sequence": np.arange(rows, dtype=float),
+        "file_row_number": np.arange(rows, dtype=float),
+        "probability.0": np.arange(rows, dtype=float),
+        "X": np.zeros(rows),
+        "x": np.ones(rows),
+        "": np.full(rows, np.nan),
+        "empty": objects([None] * rows),
+    }
+    given = served([f"id{n}" for n in range(rows)], features=features, score=odd)
+    log.append([given])
+    [(_, found)] = log.features_after("spam", 0)
+    assert_same(found, given)
+    assert np.signbit(found.features["z last"][3])
+
+
+def test_ids_entities_and_errors_may_be_any_text(log):
+    ids = [text for text in HOSTILE if text is not None]
+    given = dataclasses.replace(
+        shadow(ids), error=objects(ids), entity=objects(ids[::-1]), output=objects([None] * len(ids))
+    )
+    log.append([given])
+    [(_, found)] = log.blocks_after("spam", 0)
+    assert_same(found, given, features=False)
+
+
+def test_probabilities_of_different_widths_stay_apart(log):
+    generator = np.random.default_rng(0)
+    given = [
+        served(["a", "b"], probabilities=generator.random((2, 3))),
+        served(["c"]),
+        served(["d"], probabilities=generator.random((1, 11))),
+        shadow(["a"], probabilities=generator.random((1, 4))),
+        shadow(["b"]),
+    ]
+    log.append(given)
+    found = log.blocks_after("spam", 0)
+    assert len(found) == len(given)
+    for (_, block), expected in zip(found, given, strict=True):
+        assert_same(block, expected, features=False)
+
+
+def test_blocks_of_one_hour_may_have_different_features(log):
+    given = [
+        served(["a"], features={"x": np.array([1.0]), "c": objects(["v"])}),
+        served(["b"], features={"x": objects(["now text"])}),
+        served(["c"], features={"y": np.array([2.0]), "x": np.array([np.nan])}),
+        served(["d"], features={"x": np.array([3.0]), "c": objects([None])}),
+    ]
+    log.append(given)
+    for (_, block), expected in zip(log.features_after("spam", 0), given, strict=True):
+        assert_same(block, expected)
+
+
+def test_the_first_of_two_rows_with_one_id_wins(log):
+    log.append([served(["a", "a", "b"], score=np.array([0.1, 0.2, 0.3]))])
+    log.append([served(["b", "c"], score=np.array([0.4, 0.5])), served(["c", "d"], score=np.array([0.6, 0.7]))])
+    log.append([served(["a", "d"])])
+    scores = {
+        id_: score
+        for _, block in log.blocks_after("spam", 0)
+        for id_, score in zip(block.ids, block.score, strict=True)
+    }
+    assert scores == {"a": 0.1, "b": 0.3, "c": 0.5, "d": 0.7}
+    assert ids_of(log.features_after("spam", 0)) == [["a", "b"], ["c"], ["d"]]
+    kept = [block.features["x"].tolist() for _, block in log.features_after("spam", 0)]
+    assert kept == [[0.0, 2.0], [1.0], [1.0]]
+
+
+def test_shadow_rows_are_duplicates_of_their_own_version_only(log):
+    log.append([served(["a"], version=1), shadow(["a"], version=2), shadow(["a"], version=1), shadow(["a"], version=2)])
+    log.append([shadow(["a"], version=3), served(["a"], version=3)])
+    found = [(block.shadow, block.version.tolist()) for _, block in log.blocks_after("spam", 0)]
+    assert found == [(False, [1]), (True, [2]), (True, [1]), (True, [3])]
+
+
+def test_all_blocks_are_kept_or_none(log):
+    broken = dataclasses.replace(shadow(["b"]), version=np.array([1, 2]))
+    with pytest.raises(ValueError, match="zip"):
+        log.append([served(["a"]), broken])
+    assert log.blocks_after("spam", 0) == []
+    log.append([served(["a"])])
+    assert ids_of(log.blocks_after("spam", 0)) == [["a"]]
+
+
+def test_labels_come_back_in_order(log):
+    first = log.append_labels(labels(["a", "ü", ""], ["1", "", "x\x00"], source="analyst", confidence=0.25))
+    log.append([served(["a"])])
+    second = log.append_labels(labels(["a", "a"], ["0", "1"]))
+    assert second > first
+    (_, one), (_, two) = log.labels_after("spam", 0)
+    assert (one.ids.tolist(), one.values.tolist()) == (["a", "ü", ""], ["1", "", "x\x00"])
+    assert (one.source, one.confidence) == ("analyst", 0.25)
+    np.testing.assert_array_equal(one.event_time, np.full(3, as_datetime64(START)))
+    assert (two.ids.tolist(), two.values.tolist()) == (["a", "a"], ["0", "1"])
+    assert [number for number, _ in log.labels_after("spam", first)] == [second]
+    assert log.labels_after("spam", second) == []
+
+
+def test_threads_append_at_once(log):
+    def write(number):
+        for turn in range(10):
+            log.append([served([f"{number}-{turn}", f"common-{turn}"])])
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ids = [id_ for _, block in log.blocks_after("spam", 0) for id_ in block.ids]
+    assert len(ids) == 50
+    assert len(set(ids)) == 50
+
+
+# SQLite and Parquet.
+KILLED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from homeostat.frames import Columns
+from homeostat.records import PredictionBlock
+from homeostat.stores.sqlite import SqlitePredictionLog
+def o(*values): return np.array(values, dtype=object)
+log = SqlitePredictionLog(Path(sys.argv[1]) / "log.db", Path(sys.argv[1]) / "sealed", durability=sys.argv[2])
+for n in range(5):
+    log.append([PredictionBlock(model="spam", shadow=False, ids=o(f"id{n}"), event_time=np.array([n], "M8[us]"),
+        version=np.array([1]), arm=o("control"), entity=o("e"), output=o("1"), score=np.array([.5]),
+        latency_ms=np.array([1.]), error=o(None), features=Columns({"x": np.array([float(n)])}))])
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_what_was_appended_survives_a_killed_process(tmp_path, durability):
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), durability], check=False, timeout=60)
+    assert ended.returncode == -9
+    log = open_log(tmp_path)
+    assert ids_of(log.features_after("spam", 0)) == [[f"id{n}"] for n in range(5)]
+    log.close()
+
+
+def test_sealing_moves_closed_hours_only(sqlite_log, tmp_path):
+    for minutes in (-70, 0, 49, 50, 110):
+        sqlite_log.append([served([f"m{minutes}"], at=START + timedelta(minutes=minutes))])
+    before = sqlite_log.features_after("spam", 0)
+    assert sqlite_log.seal(START + timedelta(minutes=49, seconds=59)) == 1
+    assert sqlite_log.seal(START + timedelta(minutes=50)) == 2
+    assert sqlite_log.seal(START + timedelta(minutes=50)) == 0
+    files = sorted(path.relative_to(tmp_path / "sealed").as_posix() for path in (tmp_path / "sealed").rglob("*.*"))
+    assert files == [f"model=spam/date=2025-03-01/{name}.parquet" for name in ("08h-served-1-1", "09h-served-2-3")]
+    for (number, block), (earlier, expected) in zip(sqlite_log.features_after("spam", 0), before, strict=True):
+        assert number == earlier
+        assert_same(block, expected)
+    assert ids_of(sqlite_log.blocks_after("spam", before[1][0])) == [["m49"], ["m50"], ["m110"]]
+
+
+def test_ids_stay_known_after_sealing(sqlite_log):
+    sqlite_log.append([served(["a"])])
+    last = sqlite_log.append([served(["b"])])
+    sqlite_log.seal(LATER)
+    assert sqlite_log.append([served(["a"])]) == last
+    assert sqlite_log.append([served(["c"])]) == last + 1
+    sqlite_log.seal(LATER)
+    assert ids_of(sqlite_log.features_after("spam", 0)) == [["a"], ["b"], ["c"]]
+
+
+def test_sealed_hours_of_interleaved_blocks_keep_the_order(sqlite_log):
+    for turn in range(6):
+        at = START + timedelta(hours=turn % 2)
+        sqlite_log.append([served([f"a{turn}", f"b{turn}"], at=at), shadow([f"a{turn}"], at=at)])
+    before = sqlite_log.blocks_after("spam", 0)
+    assert sqlite_log.seal(LATER) == 18
+    after = sqlite_log.blocks_after("spam", 0)
+    assert [number for number, _ in after] == [number for number, _ in before]
+    for (_, block), (_, expected) in zip(after, before, strict=True):
+        assert_same(block, expected, features=False)
+
+
+def test_sealed_files_are_typed_columns_that_duckdb_reads(sqlite_log, tmp_path):
+    import duckdb
+
+    sqlite_log.append([served(["a", "b"], features={"x": np.array([1.5, np.nan]), "c": objects(["ü", None])})])
+    sqlite_log.seal(LATER)
+    files = f"{tmp_path}/sealed/**/*.parquet"
+    relation = duckdb.sql("SELECT * FROM read_parquet(?, hive_partitioning = true)", params=[files])
+    types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    assert types["prediction_id"] == "VARCHAR"
+    assert types["event_time"] == "TIMESTAMP WITH TIME ZONE"
+    assert types["version"] == "BIGINT"
+    assert types["score"] == types["feature.x"] == "DOUBLE"
+    assert types["feature.c"] == types["model"] == "VARCHAR"
+    assert types["date"] == "DATE"
+    assert relation.aggregate('count(*), sum(CASE WHEN isnan("feature.x") THEN 0 ELSE "feature.x" END)').fetchall() == [
+        (2, 1.5)
+    ]
+
+
+def test_a_sealing_that_died_before_registering_costs_and_doubles_nothing(sqlite_log, tmp_path, monkeypatch):
+    sqlite_log.append([served(["a"])])
+    original = parquet.write_sealed
+
+    def write_and_die(*given, **more):
+        original(*given, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("homeostat.stores.sqlite.log.write_sealed", write_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        sqlite_log.seal(LATER)
+    [leftover] = (tmp_path / "sealed").rglob("*.parquet")
+    leftover.write_bytes(b"half of a file")
+    assert ids_of(sqlite_log.features_after("spam", 0)) == [["a"]]
+    monkeypatch.undo()
+    # A late row of the same hour gives the next file another name.
+    sqlite_log.append([served(["b"]), shadow(["b"])])
+    assert sqlite_log.seal(LATER) == 3
+    assert ids_of(sqlite_log.features_after("spam", 0)) == [["a"], ["b"]]
+    assert len(list((tmp_path / "sealed").rglob("*served*"))) == 1
+    # Later rows of the hour add a file, and leave those that are registered.
+    sqlite_log.append([served(["c"])])
+    sqlite_log.seal(LATER)
+    assert ids_of(sqlite_log.features_after("spam", 0)) == [["a"], ["b"], ["c"]]
+
+
+def test_sealing_while_another_process_reads_hides_nothing(sqlite_log, tmp_path):
+    reader = open_log(tmp_path)
+    for turn in range(30):
+        sqlite_log.append([served([f"id{turn}"], at=START + timedelta(hours=turn % 6))])
+    expected = [[f"id{turn}"] for turn in range(30)]
+    done = threading.Event()
+    seen = []
+
+    def read():
+        while not done.is_set():
+            seen.append(ids_of(reader.features_after("spam", 0)))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for hour in range(1, 8):
+        sqlite_log.seal(START + timedelta(hours=hour))
+    done.set()
+    thread.join()
+    seen.append(ids_of(reader.features_after("spam", 0)))
+    assert all(found == expected for found in seen)
+    reader.close()
+
+
+def test_two_store_objects_write_one_file(tmp_path):
+    failures = []
+
+    def write(number):
+        try:
+            log = open_log(tmp_path)
+            for turn in range(20):
+                log.append([served([f"{number}-{turn}", f"common-{turn}"], at=START + timedelta(hours=turn))])
+                if turn % 7 == 0:
+                    log.seal(START + timedelta(hours=turn))
+            log.close()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    log = open_log(tmp_path)
+    ids = [id_ for _, block in log.features_after("spam", 0) for id_ in block.ids]
+    assert len(ids) == len(set(ids)) == 80
+    log.close()
+
+
+@pytest.mark.parametrize("damage", ["missing", "broken"])
+def test_a_sealed_file_that_can_not_be_read_is_said(sqlite_log, tmp_path, damage):
+    sqlite_log.append([served(["a"])])
+    sqlite_log.seal(LATER)
+    [file] = (tmp_path / "sealed").rglob("*.parquet")
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(b"nonsense")
+    with pytest.raises(StorageFailed, match=r"09h-served-1-1\.parquet"):
+        sqlite_log.blocks_after("spam", 0)
+
+
+def test_a_folder_that_can_not_be_written_keeps_the_rows(sqlite_log, tmp_path):
+    sqlite_log.append([served(["a"])])
+    (tmp_path / "sealed").write_bytes(b"in the way")
+    with pytest.raises(StorageFailed):
+        sqlite_log.seal(LATER)
+    assert ids_of(sqlite_log.features_after("spam", 0)) == [["a"]]
+
+
+@pytest.mark.parametrize("damage", ["no_database", "folder", "below_a_file"])
+def test_a_log_that_can_not_be_opened_says_so(tmp_path, damage):
+    path = tmp_path / "log.db"
+    if damage == "no_database":
+        path.write_bytes(b"not a database at all" * 100)
+    elif damage == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"")
+        path = path / "log.db"
+    with pytest.raises(StorageFailed, match=r"log\.db"):
+        SqlitePredictionLog(path, tmp_path / "sealed")
+
+
+def test_a_log_that_breaks_while_in_use_says_so(sqlite_log, tmp_path):
+    connection = sqlite3.connect(tmp_path / "log.db")
+    connection.executescript("DROP TABLE block; DROP TABLE label;")
+    connection.close()
+    for use in (
+        lambda: sqlite_log.append([served(["a"])]),
+        lambda: sqlite_log.append_labels(labels(["a"], ["1"])),
+        lambda: sqlite_log.blocks_after("spam", 0),
+        lambda: sqlite_log.labels_after("spam", 0),
+        lambda: sqlite_log.seal(LATER),
+    ):
+        with pytest.raises(StorageFailed):
+            use()
+
+
+def test_durability_sets_what_sqlite_waits_for(tmp_path):
+    for durability, level in (("process", 1), ("power", 2)):
+        log = open_log(tmp_path, durability=durability)
+        assert log._connection.execute("PRAGMA synchronous").fetchone() == (level,)
+        assert log._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        log.close()
+    assert os.path.exists(tmp_path / "log.db")
+    assert memory.MemoryPredictionLog().seal(LATER) == 0
