@@ -59,6 +59,9 @@ def continued(alert: Alert, finding: Finding, policy: AlertPolicy) -> tuple[Aler
     They are told when it gets more severe (an acknowledged one opens again) and when it resolves, which takes
     several healthy looks in a row: one quiet look is no recovery.
     """
+    if alert.finding == finding.id:
+        # Looked at already: a controller that was killed half-way looks again.
+        return alert, False
     if deserves(finding, policy):
         worse = finding.severity.rank > alert.severity.rank
         return (
@@ -81,7 +84,7 @@ def continued(alert: Alert, finding: Finding, policy: AlertPolicy) -> tuple[Aler
         return alert, False
     healthy = alert.healthy_in_a_row + 1
     if healthy < policy.resolve_after:
-        return msgspec.structs.replace(alert, healthy_in_a_row=healthy), False
+        return msgspec.structs.replace(alert, healthy_in_a_row=healthy, finding=finding.id), False
     return (
         msgspec.structs.replace(
             alert, state=AlertState.RESOLVED, resolved_at=finding.at, healthy_in_a_row=healthy, message=finding.message

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -159,13 +160,16 @@ def replay(
     replayed = Replayed(initial, first, output, version, 0, 0.0)
     labelled_until = initial
     known = served or {}
-    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+    # Of an interrupted replay's batches only the last may lack labels or a finished tick; the others are done.
+    logged = [end for end in edges[1:].tolist() if ids[end - 1] in known]
+    last_logged = logged[-1] if logged else initial
+    for start, end in pairwise(edges.tolist()):
         now = as_datetime(table.times[end - 1])
-        clock.advance_to(now)
-        if ids[end - 1] in known:
-            for position in range(start, end):
-                output[position], version[position] = known[ids[position]]
-        else:
+        ripe = _ripe(due, labelled_until, end, now, options)
+        for position in range(start, end) if end <= last_logged else ():
+            output[position], version[position] = known[ids[position]]
+        if end > last_logged:
+            clock.advance_to(now)
             part = slice(start, end)
             answer = system.predict(
                 model,
@@ -176,13 +180,14 @@ def replay(
             )
             output[part] = answer.score if is_regression else answer.output
             version[part] = answer.version
-        ripe = _ripe(due, labelled_until, end, now, options)
-        if ripe > labelled_until:
+        if end >= last_logged:
+            clock.advance_to(now)
             part = slice(labelled_until, ripe)
-            moments = np.maximum(due[part], table.times[part])
-            system.label(model, ids[part], table.target[part].tolist(), event_time=moments, source="backtest")
-            labelled_until = ripe
-        system.tick()
+            if ripe > labelled_until:
+                moments = np.maximum(due[part], table.times[part])
+                system.label(model, ids[part], table.target[part].tolist(), event_time=moments, source="backtest")
+            system.tick()
+        labelled_until = ripe
         replayed.batch_ends.append(end)
         replayed.batch_times.append(now)
         if after_batch is not None:

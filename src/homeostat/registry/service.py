@@ -330,10 +330,16 @@ class Registry:
         require_model(transaction, model)
         if number is not None:
             return require_version(transaction, model, number).number
-        present = [v.number for v in transaction.list(Version, model=model, states=[Stage.PRODUCTION.value])]
-        for change in transaction.list(StageChange, model=model, newest_first=True):
-            if change.target is Stage.PRODUCTION and change.version not in present:
-                return change.version
+        present = next(iter(transaction.list(Version, model=model, states=[Stage.PRODUCTION.value])), None)
+        installed = [
+            change for change in transaction.list(StageChange, model=model) if change.target is Stage.PRODUCTION
+        ]
+        # What served before the present version first did; a version that was rolled back is none to return to.
+        for position, change in enumerate(installed):
+            if present is None or change.version == present.number:
+                if position:
+                    return installed[position - 1].version
+                break
         raise NothingToRollBackTo(model=model)
 
 

@@ -12,7 +12,6 @@ import msgspec
 from homeostat.records import Arm, Policy, Rollout, RolloutState, Step, StepKind
 from homeostat.rollouts.evidence import Comparison, failure_log_evidence
 
-
 # Three e-processes may each take a candidate back, so they share the error that is allowed (Bonferroni).
 OVERALL_SHARE, RATE_SHARE = 0.8, 0.1
 

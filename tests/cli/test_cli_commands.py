@@ -1,0 +1,178 @@
+"""The command line as a user types it: what works, what is refused with status 2, what ends with 1."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from homeostat.cli.app import run
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOMEOSTAT_HOME", raising=False)
+    return tmp_path
+
+
+def training_data(rows: int = 400, *, flipped: bool = False) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"a": rng.normal(size=rows), "b": rng.normal(size=rows)})
+    sign = -1 if flipped else 1
+    label = sign * (frame["a"] - frame["b"]) + rng.normal(size=rows) * 0.2 > 0
+    return frame.assign(label=np.where(label, "spam", "ham"))
+
+
+def save_pipeline(folder: Path, name: str = "model.skops", **options: Any) -> Path:
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    data = training_data(**options)
+    data.to_csv(folder / "training.csv", index=False)
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(data[["a", "b"]], data["label"])
+    skops.io.dump(fitted, folder / name)
+    return folder / name
+
+
+def out(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def register(folder: Path) -> None:
+    save_pipeline(folder)
+    assert run(["model", "register", "mail", "model.skops", "training.csv", "--target", "label"]) == 0
+
+
+def test_a_model_from_registration_to_rollback(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    register(home)
+    register(home)
+    assert run(["model", "promote", "mail", "1"]) == 0
+    assert run(["model", "promote", "mail", "v2", "--reason", "newer"]) == 0
+    capsys.readouterr()
+    assert run(["model", "list", "--json"]) == 0
+    stages = {version["number"]: version["stage"] for version in out(capsys)["versions"]}
+    assert stages == {1: "archived", 2: "production"}
+    assert run(["model", "show", "mail", "2", "--json"]) == 0
+    shown = out(capsys)
+    assert [move["target"] for move in shown["history"]] == ["draft", "testing", "staging", "production"]
+    assert shown["serving"]["format"] == "onnx"
+    assert shown["metrics"]["accuracy"] > 0.8
+    assert run(["model", "rollback", "mail", "--reason", "not sure", "--json"]) == 0
+    assert out(capsys) == {"model": "mail", "production": 1}
+    assert run(["history", "mail", "--json"]) == 0
+    kinds = [decision["kind"] for decision in out(capsys)["decisions"]]
+    assert kinds[-1] == "rollback"
+    assert run(["status"]) == 0
+    assert "mail" in capsys.readouterr().out
+    assert run(["model", "verify"]) == 0
+    assert run(["rollout", "status", "mail"]) == 0
+    assert run(["alert", "list"]) == 0
+
+
+def test_a_changed_byte_is_found_with_status_1(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    register(home)
+    stored = next(path for path in (home / ".homeostat" / "files").rglob("*") if path.is_file())
+    content = bytearray(stored.read_bytes())
+    content[len(content) // 2] ^= 1
+    stored.write_bytes(bytes(content))
+    capsys.readouterr()
+    assert run(["model", "verify", "--json"]) == 1
+    assert list(out(capsys)["broken"]) == ["mail:1"]
+    assert run(["alert", "list", "--json"]) == 0
+    assert [alert["subject"] for alert in out(capsys)["alerts"]] == ["integrity"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["backtest", "none.csv", "--target", "y"], "invalid_data"),
+        (["backtest", "training.csv", "--target", "nope"], "invalid_target"),
+        (["backtest", "training.csv", "--target", "label", "--initial", "2"], "invalid_settings"),
+        (["backtest", "training.csv", "--target", "label", "--label-delay", "soon"], "invalid_settings"),
+        (["backtest", "training.csv", "--target", "label", "--policy", "none.toml"], "invalid_settings"),
+        (["backtest", "training.csv", "--target", "label", "--report", "no/such/report.html"], "invalid_settings"),
+        (["model", "show", "other", "1"], "unknown_model"),
+        (["model", "show", "mail", "9"], "unknown_version"),
+        (["model", "promote", "mail", "9"], "unknown_version"),
+        (["model", "promote", "mail", "one"], "invalid_input"),
+        (["model", "promote", "mail", "1", "--to", "heaven"], "invalid_input"),
+        (["model", "promote", "mail", "1", "--to", "draft"], "illegal_move"),
+        (["model", "rollback", "mail"], "nothing_to_roll_back_to"),
+        (["model", "rollback", "other"], "unknown_model"),
+        (["history", "other"], "unknown_model"),
+        (["check", "other"], "unknown_model"),
+        (["retrain", "mail"], "conflict"),
+        (["rollout", "pause", "mail"], "not_found|unknown_record"),
+        (["alert", "ack", "nothing"], "unknown_record"),
+        (["model", "register", "mail", "model.pkl", "training.csv", "--target", "label"], "invalid_input"),
+        (["model", "register", "../mail", "model.skops", "training.csv", "--target", "label"], "invalid_input"),
+        (["label", "import", "mail", "training.csv"], "invalid_label"),
+        (["drift", "training.csv", "training.csv", "--preset", "wrong"], "invalid_settings"),
+        (["no-such-command"], "usage"),
+        (["backtest", "training.csv"], "usage"),
+    ],
+)
+def test_bad_input_ends_with_2_and_changes_nothing(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: str
+) -> None:
+    register(home)
+    (home / "model.pkl").write_bytes(b"not opened")
+    capsys.readouterr()
+    assert run(["model", "list", "--json"]) == 0
+    before = out(capsys)
+    assert run(arguments) == 2
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    assert any(f"[{one}]" in said.err for one in code.split("|")), said.err
+    assert run(["model", "list", "--json"]) == 0
+    assert out(capsys) == before
+
+
+def test_a_trainer_that_cannot_be_imported_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    register(home)
+    assert run(["model", "promote", "mail", "1"]) == 0
+    (home / "homeostat.toml").write_text('[policy.training]\ntrainer = "no_such_module:train"\n')
+    capsys.readouterr()
+    assert run(["retrain", "mail"]) == 2
+    assert "invalid_trainer" in capsys.readouterr().err
+
+
+def test_drift_compares_two_files(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training_data(600).to_csv(home / "old.csv", index=False)
+    training_data(600).assign(a=lambda frame: frame["a"] + 1).to_parquet(home / "new.parquet")
+    assert run(["drift", "old.csv", "old.csv", "--json"]) == 0
+    assert not out(capsys)["drifted"]
+    assert run(["drift", "old.csv", "new.parquet", "--json"]) == 1
+    found = out(capsys)
+    assert [name for name, one in found["features"].items() if one["drifted"]] == ["a"]
+
+
+def test_backtest_prints_json_and_writes_a_report(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pd.concat([training_data(250), training_data(250, flipped=True)]).to_csv(home / "history.csv", index=False)
+    (home / "quick.toml").write_text('[policy.training]\nalgorithms = ["logistic_regression"]\n')
+    arguments = ["backtest", "history.csv", "--target", "label", "--policy", "quick.toml"]
+    assert run([*arguments, "--report", "report.html", "--json"]) == 0
+    figures = out(capsys)
+    assert figures["rows"] == 500
+    assert figures["promotions"] >= 1
+    page = (home / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "history" in page
+    assert len(page) < 2_000_000
+
+
+def test_labels_come_from_a_file_even_before_their_predictions(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(home)
+    pd.DataFrame({"prediction_id": ["one", "two"], "label": ["spam", "ham"]}).to_csv(home / "labels.csv", index=False)
+    capsys.readouterr()
+    assert run(["label", "import", "mail", "labels.csv", "--json"]) == 0
+    assert out(capsys) == {"model": "mail", "labels": 2, "unmatched": 2}
