@@ -59,7 +59,7 @@ def test_unusable_files_are_refused(tmp_path: Path, content: bytes, code: type[H
 def test_missing_file_and_unknown_columns_are_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match="no file"):
         read_table(tmp_path / "none.csv")
-    with pytest.raises(InvalidTarget, match="'label'.*x, y"):
+    with pytest.raises(InvalidTarget, match=r"'label'.*x, y"):
         prepare(frame(), target="label")
     with pytest.raises(InvalidData, match="'when'"):
         prepare(frame(), target="y", time="when")

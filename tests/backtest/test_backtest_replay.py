@@ -69,7 +69,7 @@ def test_it_heals_after_a_change_of_concept(kind: str) -> None:
         assert scores["by_block"][:2] == [None, None]
         assert metric in scores
     kinds = [decision["kind"] for decision in figures["decisions"]]
-    assert kinds[:2] == ["registered", "promotion"]
+    assert kinds[:2] == ["registered", "installed"]
     assert {"retraining", "candidate", "rollout", "step"} <= set(kinds)
     assert result.story.evidence
 

@@ -168,9 +168,7 @@ def test_backtest_prints_json_and_writes_a_report(home: Path, capsys: pytest.Cap
     assert len(page) < 2_000_000
 
 
-def test_labels_come_from_a_file_even_before_their_predictions(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_come_from_a_file_even_before_their_predictions(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     register(home)
     pd.DataFrame({"prediction_id": ["one", "two"], "label": ["spam", "ham"]}).to_csv(home / "labels.csv", index=False)
     capsys.readouterr()

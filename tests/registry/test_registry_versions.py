@@ -168,7 +168,7 @@ def test_installing_archives_the_other_and_routes_to_it(registry):
     with registry._store.read() as transaction:
         assert [(arm.version, arm.weight) for arm in latest_route(transaction, "spam").arms] == [(2, 1.0)]
         kinds = [found.kind for found in transaction.list(Decision, model="spam")]
-    assert kinds == ["registered", "promotion", "registered", "promotion"]
+    assert kinds == ["registered", "installed", "registered", "promotion"]
 
 
 def test_installing_what_is_in_production_changes_nothing(registry):
@@ -205,7 +205,10 @@ def test_a_rollback_returns_to_the_last_production_version(registry):
     with pytest.raises(UnknownVersion):
         target(registry, 9)
     with registry._store.begin() as transaction:
-        registry.restore(transaction, "spam", 2, **WHO)
+        registry.move(transaction, "spam", 3, A, **WHO)
+        registry.move(transaction, "spam", 2, P, **WHO, is_rollback=True)
+    # Version 3 was taken back: going back once more must not bring it into production again.
+    assert target(registry) == 1
     assert [version.stage for version in registry.versions("spam")] == [A, P, A]
 
 

@@ -34,9 +34,7 @@ def make_table() -> Any:
     score = x @ weights
     score[ROWS // 2 :] = x[ROWS // 2 :] @ -weights
     label = np.where(score + rng.normal(size=ROWS) * 0.3 > 0, "yes", "no")
-    return prepare(
-        {"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "y": label.astype(object)}, target="y", name="small"
-    )
+    return prepare({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "y": label.astype(object)}, target="y", name="small")
 
 
 def kill_after_writes(kill_at: int) -> list[int]:
@@ -131,7 +129,9 @@ def main() -> None:
             code = in_child(folder, 0, answer)
         if code != 0:
             sys.exit(f"the replay killed at write {kill_at} could not go on (exit {code})")
-        ended.append({"kill_at": kill_at, "killed": killed, "rows": logged_rows(folder), **json.loads(answer.read_text())})
+        ended.append(
+            {"kill_at": kill_at, "killed": killed, "rows": logged_rows(folder), **json.loads(answer.read_text())}
+        )
     print(json.dumps(ended))
 
 

@@ -84,10 +84,17 @@ class Alerts:
             self._tell(alert, finding)
         return [alert for alert, _ in told]
 
-    def list(self, model: str | None = None, *, live_only: bool = False) -> list[Alert]:
-        """Alerts, oldest first."""
+    def list(
+        self, model: str | None = None, *, live_only: bool = False, resolved_since: datetime | None = None
+    ) -> list[Alert]:
+        """Alerts, oldest first; those that were resolved before `resolved_since` are left out."""
         with self._store.read() as transaction:
-            return transaction.list(Alert, model=model, states=LIVE if live_only else ())
+            alerts = transaction.list(Alert, model=model, states=LIVE if live_only else ())
+        return [
+            alert
+            for alert in alerts
+            if alert.resolved_at is None or resolved_since is None or alert.resolved_at >= resolved_since
+        ]
 
     def acknowledge(self, alert_id: str, *, by: str) -> Alert:
         """Somebody looks after it. Raises `UnknownRecord`, or `Conflict` where it is resolved."""

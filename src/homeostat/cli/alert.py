@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -26,7 +27,8 @@ def list_alerts(
     with context.system() as system:
         if model is not None:
             system.registry.model(model)
-        alerts = system.alerts.list(model, live_only=not everything)
+        since = system.clock.now() - timedelta(days=system.settings.policy.alerts.keep_days)
+        alerts = system.alerts.list(model, live_only=not everything, resolved_since=since)
     if json:
         print_json({"alerts": [to_json(alert) for alert in alerts]})
         return

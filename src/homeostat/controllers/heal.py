@@ -81,6 +81,7 @@ class HealController:
             drift_alerts=sum(
                 1 for alert in alerts if alert.subject == "drift" and (since_run is None or alert.opened_at > since_run)
             ),
+            history_rows=self._registry.version(model, 1).lineage.rows,
             first_served_at=as_datetime(np.datetime64(int(rows.event_time[0]), "us")) if rows.count else None,
         )
 

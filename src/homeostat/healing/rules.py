@@ -33,7 +33,7 @@ WEEK, QUARTER = 7, 91
 class Facts:
     """What the policy looks at. `findings` are the newest of each check of the production version.
 
-    `labelled` counts the model's labelled rows so far; `ripe_labelled_share` is the share of rows older than the
+    `labelled` counts the model's labelled rows so far, `history_rows` those that its first version was made from; `ripe_labelled_share` is the share of rows older than the
     accepted wait for labels that have one (`None` where no row is so old). `shortfall` is by how much recent
     performance is below the best that the model has shown, less what chance explains.
     """
@@ -48,6 +48,7 @@ class Facts:
     ripe_labelled_share: float | None
     drift_alerts: int
     first_served_at: datetime | None
+    history_rows: int = 0
 
 
 def decide(facts: Facts, policy: Policy) -> Trigger | None:
@@ -96,7 +97,7 @@ def _rested(facts: Facts, policy: Policy) -> bool:
     span = parse_span(rules.cooldown)
     if facts.now < last.updated_at + timedelta(seconds=span.seconds * growth):
         return False
-    rows = max(span.rows * growth, rules.cooldown_share * facts.labelled)
+    rows = max(span.rows, rules.cooldown_share * (facts.labelled + facts.history_rows)) * growth
     if any(not rollout.state.is_final and rollout.current.kind is StepKind.SHADOW for rollout in facts.rollouts):
         known = int(last.trigger.evidence.get("rows_since", 0))
         rows = max(rows, FAIR_CHANCE_ROWS, FAIR_CHANCE_GROWTH * known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -35,6 +35,7 @@ from homeostat.records import (
 )
 from homeostat.stats.drift.comparison import compare_profiles
 from homeostat.stats.drift.scores import compare_scores
+from homeostat.stats.drift.thresholds import Thresholds
 from homeostat.stats.profile import Profile
 
 DAY = timedelta(days=1)
@@ -167,15 +168,55 @@ def _drift(watched: Watched, policy: Policy) -> Result:
         preset=policy.preset,
         minimum_rows=policy.drift.minimum_rows,
         importances=watched.importances,
+        thresholds=drift_thresholds(policy),
     )
     return check_drift(comparison, policy)
+
+
+def drift_thresholds(policy: Policy) -> Thresholds:
+    """What counts as drift of a feature, as the policy has it."""
+    rules = policy.drift
+    return Thresholds(
+        ks_medium=rules.ks_medium,
+        ks_high=rules.ks_high,
+        ks_critical=rules.ks_critical,
+        psi_low=rules.psi_low,
+        psi_medium=rules.psi_medium,
+        psi_critical=rules.psi_critical,
+        js_medium=rules.js_medium,
+        js_high=rules.js_high,
+        chi_square_p=rules.chi_square_p,
+        share=rules.share,
+        significance=rules.significance,
+        effect=rules.effect,
+    )
+
+
+def score_thresholds(policy: Policy) -> Thresholds:
+    """What counts as drift of the scores."""
+    rules = policy.prediction
+    return replace(
+        drift_thresholds(policy),
+        ks_medium=rules.ks_p,
+        significance=rules.ks_p,
+        effect=rules.effect,
+        mean_shift=rules.mean_shift,
+    )
 
 
 def _predictions(watched: Watched, policy: Policy) -> Result:
     scores = watched.window.scores if watched.window is not None else np.array([])
     if len(watched.reference_scores) < FEWEST_SCORES:
         return Result(Verdict.INSUFFICIENT, Severity.NONE, "The version has too few unseen scores to compare with.")
-    return check_predictions(compare_scores(watched.reference_scores, scores, preset=policy.preset))
+    return check_predictions(
+        compare_scores(
+            watched.reference_scores,
+            scores,
+            preset=policy.preset,
+            minimum_rows=policy.drift.minimum_rows,
+            thresholds=score_thresholds(policy),
+        )
+    )
 
 
 def _metrics(watched: Watched, inside: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import hashlib
 from datetime import datetime
 from typing import Any, ClassVar
@@ -10,125 +9,19 @@ from typing import Any, ClassVar
 import msgspec
 
 from homeostat.frames import Kind
+from homeostat.records.enums import (
+    AlertState,
+    RolloutState,
+    RunState,
+    Severity,
+    Stage,
+    StepKind,
+    Task,
+    TriggerKind,
+    Verdict,
+)
 
 Json = dict[str, Any]
-
-
-class Task(enum.StrEnum):
-    """What a model predicts."""
-
-    BINARY = "binary"
-    MULTICLASS = "multiclass"
-    REGRESSION = "regression"
-
-    @property
-    def is_classification(self) -> bool:
-        """Whether outputs are classes."""
-        return self is not Task.REGRESSION
-
-
-class Stage(enum.StrEnum):
-    """Where a version is in its life."""
-
-    DRAFT = "draft"
-    TESTING = "testing"
-    STAGING = "staging"
-    PRODUCTION = "production"
-    ARCHIVED = "archived"
-
-
-class Verdict(enum.StrEnum):
-    """What a check came to."""
-
-    PENDING = "pending"
-    NO_DATA = "no_data"
-    INSUFFICIENT = "insufficient"
-    HEALTHY = "healthy"
-    HARMED = "harmed"
-    INCONCLUSIVE = "inconclusive"
-    ERROR = "error"
-
-
-class Severity(enum.StrEnum):
-    """How much a finding matters, in ascending order."""
-
-    NONE = "none"
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-    @property
-    def rank(self) -> int:
-        """0 for none to 4 for critical."""
-        return list(Severity).index(self)
-
-
-class AlertState(enum.StrEnum):
-    """How far people are with an alert."""
-
-    OPEN = "open"
-    ACKNOWLEDGED = "acknowledged"
-    RESOLVED = "resolved"
-
-
-class TriggerKind(enum.StrEnum):
-    """What starts a retraining."""
-
-    DRIFT = "drift"
-    PERFORMANCE = "performance"
-    RECOVERY = "recovery"
-    SCHEDULE = "schedule"
-    LABEL_COUNT = "label_count"
-    ALERT_COUNT = "alert_count"
-    MANUAL = "manual"
-
-
-class RunState(enum.StrEnum):
-    """How far a retraining run is."""
-
-    EXTRACTING = "extracting"
-    VALIDATING = "validating"
-    TRAINING = "training"
-    EVALUATING = "evaluating"
-    GATING = "gating"
-    REGISTERING = "registering"
-    SUCCEEDED = "succeeded"
-    REJECTED = "rejected"
-    FAILED = "failed"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing more will happen to the run."""
-        return self in (RunState.SUCCEEDED, RunState.REJECTED, RunState.FAILED)
-
-
-class StepKind(enum.StrEnum):
-    """What a rollout step does with traffic."""
-
-    SHADOW = "shadow"
-    CANARY = "canary"
-    AB = "ab"
-    FULL = "full"
-    BAKE = "bake"
-
-
-class RolloutState(enum.StrEnum):
-    """How far a rollout is."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    ROLLING_BACK = "rolling_back"
-    COMPLETED = "completed"
-    REJECTED = "rejected"
-    ROLLED_BACK = "rolled_back"
-    ABORTED = "aborted"
-    SUPERSEDED = "superseded"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing more will happen to the rollout."""
-        return self not in (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.ROLLING_BACK)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from homeostat.errors import InvalidSettings
-from homeostat.records.nouns import Step, StepKind
+from homeostat.records.enums import StepKind
+from homeostat.records.nouns import Step
 
 Preset = Literal["calibrated", "classic"]
 NEVER = "never"
@@ -50,8 +51,11 @@ class DriftPolicy(Section, frozen=True, kw_only=True):
 class PredictionPolicy(Section, frozen=True, kw_only=True):
     """How the distribution of outputs is held against the reference."""
 
-    ks_p: Annotated[float, described("Kolmogorov–Smirnov p of the scores below which predictions drifted")] = 0.001
-    mean_shift: Annotated[float, described("relative shift of the mean score from which predictions drifted")] = 0.2
+    ks_p: Annotated[float, described("Kolmogorov–Smirnov p of the scores below which predictions drifted")] = 0.01
+    effect: Annotated[float, described("smallest effect, a Kolmogorov–Smirnov distance (calibrated)")] = 0.1
+    mean_shift: Annotated[
+        float, described("relative shift of the mean score from which predictions drifted (classic)")
+    ] = 0.2
 
 
 class PerformancePolicy(Section, frozen=True, kw_only=True):
@@ -97,8 +101,8 @@ class TriggerPolicy(Section, frozen=True, kw_only=True):
     cooldown: Annotated[str, described("rest after a retraining that changed nothing: a duration or rows")] = "50 rows"
     cooldown_growth: Annotated[float, described("factor on the rest after each further such retraining")] = 1.6
     cooldown_share: Annotated[
-        float, described("rest, at least, as a share of the labelled rows served since the first version")
-    ] = 0.01
+        float, described("rest, at least, as a share of all labelled rows so far, history included")
+    ] = 0.02
     label_lag: Annotated[str, described("wait for labels beyond which drift alone may start a retraining")] = "14d"
 
 
@@ -126,7 +130,7 @@ class TrainingPolicy(Section, frozen=True, kw_only=True):
         "since_change",
     )
     evaluation_share: Annotated[float, described("latest share of the rows that candidates are compared on")] = 0.2
-    maximum_rows: Annotated[int, described("most rows to fit on; the latest are kept")] = 20_000
+    maximum_rows: Annotated[int, described("most rows to fit on; the latest are kept")] = 10_000
     attempts: Annotated[int, described("how often a run that breaks is tried")] = 2
     retry_after: Annotated[str, described("rest before the second try")] = "5m"
 
@@ -160,7 +164,9 @@ class RolloutPolicy(Section, frozen=True, kw_only=True):
 class GuardrailPolicy(Section, frozen=True, kw_only=True):
     """What a candidate may not do in any step."""
 
-    accuracy_drop: Annotated[float, described("fall of accuracy that is a breach")] = 0.02
+    accuracy_drop: Annotated[
+        float, described("fall of accuracy, once the paired evidence shows that there is one, that is a breach")
+    ] = 0.0
     tpr_drop: Annotated[float, described("relative fall of the true-positive rate that is a breach")] = 0.05
     fpr_rise: Annotated[float, described("relative rise of the false-positive rate that is a breach")] = 0.5
     error_rate: Annotated[float, described("share of failed rows above which it is a breach")] = 0.01
@@ -175,7 +181,7 @@ class AlertPolicy(Section, frozen=True, kw_only=True):
         Literal["low", "medium", "high", "critical"], described("mildest finding that opens an alert")
     ] = "high"
     resolve_after: Annotated[int, described("healthy looks in a row that resolve an alert")] = 5
-    keep_days: Annotated[float, described("days that resolved alerts are kept for deduplication")] = 30.0
+    keep_days: Annotated[float, described("days for which resolved alerts are still listed")] = 30.0
 
 
 class Policy(Section, frozen=True, kw_only=True):
@@ -219,6 +225,7 @@ CLASSIC = Policy(
     ),
     gate=GatePolicy(metric="roc_auc", minimum_gain=0.01, maximum_p=1.0),
     rollout=RolloutPolicy(steps=("canary 10% for 2d", "canary 50% for 3d", "100%", "bake for 2m")),
+    guardrails=GuardrailPolicy(accuracy_drop=0.02),
     alerts=AlertPolicy(minimum_severity="medium"),
 )
 PRESETS: dict[str, Policy] = {"calibrated": Policy(), "classic": CLASSIC}

@@ -298,29 +298,18 @@ class Registry:
             version = require_version(transaction, model, number)
             if version.stage is Stage.PRODUCTION:
                 return version
+            replaced = transaction.list(Version, model=model, states=[Stage.PRODUCTION.value])
             for stage in path_to(version.stage, Stage.PRODUCTION):
                 if stage is Stage.PRODUCTION:
-                    for old in transaction.list(Version, model=model, states=[Stage.PRODUCTION.value]):
+                    for old in replaced:
                         self.move(transaction, model, old.number, Stage.ARCHIVED, at=at, actor=actor, reason=reason)
                 version = self.move(transaction, model, number, stage, at=at, actor=actor, reason=reason)
             serve_alone(transaction, model, number, at=at, reason=reason)
+            kind = "promotion" if replaced else "installed"
             record_decision(
-                transaction, model, kind="promotion", at=at, actor=actor, version=number, reason=reason, rule="by hand"
+                transaction, model, kind=kind, at=at, actor=actor, version=number, reason=reason, rule="by hand"
             )
             return version
-
-    def restore(
-        self, transaction: Transaction, model: str, number: int, *, at: datetime, actor: str, reason: str
-    ) -> Version:
-        """Put an archived version back into production, in place of the present one."""
-        for old in transaction.list(Version, model=model, states=[Stage.PRODUCTION.value]):
-            if old.number != number:
-                self.move(transaction, model, old.number, Stage.ARCHIVED, at=at, actor=actor, reason=reason)
-        version = self.move(
-            transaction, model, number, Stage.PRODUCTION, at=at, actor=actor, reason=reason, is_rollback=True
-        )
-        serve_alone(transaction, model, number, at=at, reason=reason)
-        return version
 
     def rollback_target(self, transaction: Transaction, model: str, number: int | None) -> int:
         """The version that a rollback returns to: the one named, or the last that was in production before.

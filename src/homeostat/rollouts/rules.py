@@ -95,7 +95,8 @@ def find_breach(rollout: Rollout, facts: Facts, policy: Policy) -> Action | None
     rules, threshold = policy.guardrails, rollback_threshold(policy)
     rate_threshold = rollback_threshold(policy, RATE_SHARE)
     judged = judged_of(rollout, facts)
-    if judged.log_worse >= threshold and judged.gain < 0:
+    fall = rules.accuracy_drop if judged.baseline >= 0 else 0.0
+    if judged.log_worse >= threshold and judged.gain < -fall:
         return Action("", f"the candidate is worse: {_summary(judged)}", "paired evidence", judged.log_worse, threshold)
     for name, part, allowed in (
         ("false-positive rate", facts.negatives, rules.fpr_rise),

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from homeostat.errors import InvalidInput
 from homeostat.stats.drift.measures import DIMENSIONS, Measures, measure
+from homeostat.stats.drift.thresholds import DEFAULT, Table, Thresholds
 from homeostat.stats.multiplicity import benjamini_hochberg
 from homeostat.stats.profile import CategoricalSummary, NumericSummary, Profile, Summary
 
@@ -26,18 +27,9 @@ PRESETS = ("calibrated", "classic")
 SEVERITIES = ("none", "low", "medium", "high", "critical")
 
 # Calibrated: a dimension drifts from these effects on; its strength is the effect as a multiple of them.
-VALUES_EFFECT = 0.1
-SHARE_EFFECT = 0.05
-LEVEL = 0.01
-EFFECTS = np.array([VALUES_EFFECT, SHARE_EFFECT, SHARE_EFFECT])
+# A share of missing or unseen values counts from half the effect on that a change among the values needs.
+EFFECTS = np.array([1.0, 0.5, 0.5])
 STRENGTHS = (1.0, 2.0, 3.0, 5.0)
-
-# Classic.
-CLASSIC_SHARE = 0.3
-CLASSIC_KS = ((0.001, "critical"), (0.01, "high"), (0.05, "medium"))
-CLASSIC_PSI = ((0.2, "critical"), (0.15, "medium"), (0.1, "low"))
-CLASSIC_JS = ((0.3, "high"), (0.1, "medium"))
-CLASSIC_CHI2 = ((0.05, "medium"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +92,7 @@ def compare_profiles(
     preset: str = "calibrated",
     minimum_rows: int = 100,
     importances: Mapping[str, float] | None = None,
+    thresholds: Thresholds = DEFAULT,
 ) -> DriftComparison:
     """Compare a window's profile, made with `like=reference`, with that reference.
 
@@ -114,6 +107,7 @@ def compare_profiles(
         preset: "calibrated" or "classic".
         minimum_rows: rows that both must have; in classic also the values that a numeric feature must have.
         importances: weight of each feature, of any scale; negative ones and absent features count as 0.
+        thresholds: what counts as drift.
 
     Raises:
         InvalidInput: the profiles' features, edges or categories differ, or the preset is unknown.
@@ -128,13 +122,13 @@ def compare_profiles(
         raise InvalidInput(f"There is no preset '{preset}'. Take one of: {', '.join(PRESETS)}.")
     measures = measure(reference, current)
     enough = min(reference.rows, current.rows) >= max(1, minimum_rows)
-    adjusted, strengths = _calibrated(measures)
+    adjusted, strengths = _calibrated(measures, thresholds)
     if preset == "classic":
-        severities = _classic(measures, minimum_rows)
+        severities = _classic(measures, minimum_rows, thresholds)
         dimension = np.zeros(len(measures.names), dtype=np.intp)
     else:
         severities = [_severity(strength) for strength in strengths.max(axis=-1, initial=0.0).tolist()]
-        dimension = _deciding(measures, strengths)
+        dimension = _deciding(measures, strengths, thresholds)
     if not enough:
         severities = ["none"] * len(severities)
     features = _features(
@@ -143,7 +137,7 @@ def compare_profiles(
     drifted = [feature for feature in features.values() if feature.drifted]
     share = len(drifted) / len(features) if features else 0.0
     strength = _overall(measures.names, strengths, importances) if enough and preset == "calibrated" else 0.0
-    harmed = share > CLASSIC_SHARE if preset == "classic" else strength >= 1
+    harmed = share > thresholds.share if preset == "classic" else strength >= 1
     severity = "none"
     if harmed:
         worst = max((feature.severity for feature in drifted), key=SEVERITIES.index)
@@ -170,23 +164,23 @@ def _verdict(reference_rows: int, rows: int, *, enough: bool, harmed: bool) -> s
     return "harmed" if harmed else "healthy"
 
 
-def _calibrated(measures: Measures) -> tuple[Floats, Floats]:
+def _calibrated(measures: Measures, thresholds: Thresholds) -> tuple[Floats, Floats]:
     """By feature and dimension: the adjusted p-values, and the strengths (0 where it did not drift)."""
     tested = ~np.isnan(measures.p)
     adjusted = np.full(measures.p.shape, np.nan)
     adjusted[tested] = benjamini_hochberg(measures.p[tested])
-    strengths = measures.effect / EFFECTS
-    return adjusted, np.where(tested & (adjusted < LEVEL) & (strengths >= 1), strengths, 0.0)
+    strengths = measures.effect / (thresholds.effect * EFFECTS)
+    return adjusted, np.where(tested & (adjusted < thresholds.significance) & (strengths >= 1), strengths, 0.0)
 
 
-def _deciding(measures: Measures, strengths: Floats) -> npt.NDArray[np.intp]:
+def _deciding(measures: Measures, strengths: Floats, thresholds: Thresholds) -> npt.NDArray[np.intp]:
     """The dimension of each feature that drifted most, or lies nearest to drifting."""
     drifted = strengths.max(axis=-1, initial=0.0) > 0
-    nearest = np.where(drifted[:, None], strengths, measures.effect / EFFECTS)
+    nearest = np.where(drifted[:, None], strengths, measures.effect / (thresholds.effect * EFFECTS))
     return np.asarray(nearest.argmax(axis=-1), dtype=np.intp)
 
 
-def _classic(measures: Measures, minimum_rows: int) -> list[str]:
+def _classic(measures: Measures, minimum_rows: int, thresholds: Thresholds) -> list[str]:
     """Severities where any test decides and the most severe wins; values that are missing do not count."""
     severities = []
     columns = zip(
@@ -199,20 +193,20 @@ def _classic(measures: Measures, minimum_rows: int) -> list[str]:
         strict=True,
     )
     for numeric, enough, ks_p, psi, js, chi2_p in columns:
-        found = [_above(psi, CLASSIC_PSI), _above(js, CLASSIC_JS)]
+        found = [_above(psi, thresholds.psi), _above(js, thresholds.js)]
         if not numeric:
-            found.append(_below(chi2_p, CLASSIC_CHI2))
+            found.append(_below(chi2_p, thresholds.chi_square))
         elif enough:
-            found.append(_below(ks_p, CLASSIC_KS))
+            found.append(_below(ks_p, thresholds.ks))
         severities.append(max(found, key=SEVERITIES.index))
     return severities
 
 
-def _below(value: float, table: tuple[tuple[float, str], ...]) -> str:
+def _below(value: float, table: Table) -> str:
     return next((severity for bound, severity in table if value < bound), "none")
 
 
-def _above(value: float, table: tuple[tuple[float, str], ...]) -> str:
+def _above(value: float, table: Table) -> str:
     return next((severity for bound, severity in table if value >= bound), "none")
 
 

@@ -10,18 +10,10 @@ import numpy.typing as npt
 
 from homeostat.errors import InvalidInput
 from homeostat.stats.drift import psi
-from homeostat.stats.drift.comparison import (
-    CLASSIC_KS,
-    LEVEL,
-    PRESETS,
-    SEVERITIES,
-    STRENGTHS,
-    VALUES_EFFECT,
-)
+from homeostat.stats.drift.comparison import PRESETS, SEVERITIES, STRENGTHS
 from homeostat.stats.drift.ks import ks
+from homeostat.stats.drift.thresholds import DEFAULT, Thresholds
 from homeostat.stats.profile import NumericSummary, Profile
-
-CLASSIC_MEAN_SHIFT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +51,7 @@ def compare_scores(
     *,
     preset: str = "calibrated",
     minimum_rows: int = 100,
+    thresholds: Thresholds = DEFAULT,
 ) -> ScoreDrift:
     """Compare the scores (or predicted values) of a window with those of the reference; NaN and infinity are left out.
 
@@ -89,11 +82,11 @@ def compare_scores(
     relative = shift / abs(summary.mean) if summary.mean else None
     effect = max(0.0, result.statistic**2 - np.pi**2 / 12 * (1 / n + 1 / m)) ** 0.5
     if preset == "classic":
-        severity = next((name for bound, name in CLASSIC_KS if result.p < bound), "none")
-        if severity == "none" and relative is not None and abs(relative) > CLASSIC_MEAN_SHIFT:
+        severity = next((name for bound, name in thresholds.ks if result.p < bound), "none")
+        if severity == "none" and relative is not None and abs(relative) > thresholds.mean_shift:
             severity = "medium"
     else:
-        strength = effect / VALUES_EFFECT if result.p < LEVEL else 0.0
+        strength = effect / thresholds.effect if result.p < thresholds.significance else 0.0
         severity = SEVERITIES[sum(strength >= bound for bound in STRENGTHS)]
     verdict = "healthy" if severity == "none" else "harmed"
     if min(n, m) < minimum_rows:
