@@ -200,6 +200,12 @@ def _check(policy: Policy) -> None:
         raise InvalidSettings("policy.drift.window_rows is 1 or more, and policy.triggers.schedule_hour 23 at most.")
     parse_steps(policy.rollout.steps)
     parse_steps(policy.rollout.manual_steps)
+    durations = [policy.triggers.label_lag, policy.training.retry_after]
+    if policy.triggers.schedule not in ("never", "daily", "weekly", "quarterly"):
+        durations.append(policy.triggers.schedule)
+    for text in durations:
+        if parse_span(text).rows:
+            raise InvalidSettings(f"'{text}' is a number of rows where a duration such as 2d is needed.")
     for text in (policy.triggers.cooldown, policy.triggers.label_lag, policy.training.retry_after):
         parse_span(text)
     if policy.triggers.schedule not in ("never", "daily", "weekly", "quarterly"):

@@ -12,6 +12,7 @@ from homeostat.healing.rules import (
     FAIR_CHANCE_GROWTH,
     FAIR_CHANCE_ROWS,
     LABELS_ARRIVE,
+    MOST_FAILURES,
     MOST_GROWTH,
     RECOVERY_ROWS,
     Facts,
@@ -214,12 +215,13 @@ def test_a_run_under_way_is_enough(state):
         ([rollout(StepKind.CANARY, RolloutState.PAUSED)], True),
         ([rollout(StepKind.AB)], True),
         ([rollout(StepKind.FULL)], True),
-        ([rollout(StepKind.BAKE)], False),
+        ([rollout(StepKind.BAKE)], True),
+        ([rollout(StepKind.BAKE, RolloutState.COMPLETED)], False),
         ([rollout(StepKind.CANARY, RolloutState.ROLLED_BACK)], False),
         ([rollout(StepKind.AB, RolloutState.REJECTED)], False),
     ],
 )
-def test_nothing_starts_while_a_candidate_takes_traffic(rollouts, busy):
+def test_nothing_starts_while_a_candidate_takes_traffic_or_bakes(rollouts, busy):
     known = facts(decay(ENOUGH), rollouts=rollouts, runs=[run()])
     assert (kind_of(known) is None) == busy
 
@@ -242,12 +244,16 @@ def test_rest_is_at_least_a_share_of_all_labelled_rows():
     policy = triggers(cooldown="1 rows", cooldown_growth=1.0, cooldown_share=0.05)
     for fresh, kind in ((499, None), (500, "performance")):
         assert kind_of(facts(decay(ENOUGH), runs=[run(labelled=10_000 - fresh)]), policy) == kind
+    # Rows that the first version was made from count as well.
+    for fresh, kind in ((999, None), (1000, "performance")):
+        known = facts(decay(ENOUGH), runs=[run(labelled=10_000 - fresh)], history_rows=10_000)
+        assert kind_of(known, policy) == kind
 
 
-@pytest.mark.parametrize("failed", [1, 2, 4, MOST_GROWTH + 1, MOST_GROWTH + 40])
+@pytest.mark.parametrize("failed", [1, 2, 4, MOST_FAILURES + 1, MOST_FAILURES + 40])
 def test_rest_grows_with_runs_that_changed_nothing(failed):
     policy = triggers(cooldown="50 rows", cooldown_growth=1.5, cooldown_share=0.0)
-    rest = 50 * 1.5 ** min(failed - 1, MOST_GROWTH)
+    rest = 50 * min(1.5 ** min(failed - 1, MOST_FAILURES), MOST_GROWTH)
     for fresh, kind in ((int(rest) - 1, None), (int(rest) + 1, "performance")):
         runs = [run(number, labelled=100_000 - fresh) for number in range(1, failed + 1)]
         assert kind_of(facts(decay(ENOUGH), runs=runs, labelled=100_000), policy) == kind

@@ -289,7 +289,6 @@ def test_only_labels_that_had_come_are_learned_from(small_systems, trainers):
     assert sys.modules["own_trainers"].calls[-1] == 440
 
 
-@pytest.mark.xfail(strict=True, reason="Retraining._gate gives the production version infinities as they come")
 def test_infinite_values_among_the_evaluation_rows(small_systems, trainers):
     import pandas as pd
     from sklearn.impute import SimpleImputer
@@ -308,7 +307,6 @@ def test_infinite_values_among_the_evaluation_rows(small_systems, trainers):
     assert retrain(small, small_systems).state is RunState.SUCCEEDED
 
 
-@pytest.mark.xfail(strict=True, reason="Retraining.advance catches HomeostatError only, and so does the loop")
 def test_whatever_breaks_in_a_run_ends_in_the_run(small_systems, trainers, monkeypatch):
     small = bad_production(small_systems, policy_with(small_systems, "good"))
 
@@ -319,9 +317,6 @@ def test_whatever_breaks_in_a_run_ends_in_the_run(small_systems, trainers, monke
     assert retrain(small, small_systems).state is RunState.FAILED
 
 
-@pytest.mark.xfail(
-    strict=True, reason="StaleRevision counts as a failed try: Retraining._broken reopens the other's run"
-)
 def test_a_run_that_another_replica_finished_stays_finished(small_systems, trainers):
     small = bad_production(small_systems, policy_with(small_systems, "good"))
     trigger = Trigger(kind=TriggerKind.MANUAL, reason="by hand", evidence={"labelled": 240})
@@ -331,7 +326,8 @@ def test_a_run_that_another_replica_finished_stays_finished(small_systems, train
     assert finished.state is RunState.SUCCEEDED
     # A replica whose lease ran out while it trained comes second.
     stale = msgspec.structs.replace(run, state=RunState.TRAINING)
-    small.system.retraining.advance(stale, policy, now=small.clock.now())
+    with pytest.raises(Conflict):
+        small.system.retraining.advance(stale, policy, now=small.clock.now())
     (held,) = small.system.records(Run, small_systems.MODEL)
     assert held.state is RunState.SUCCEEDED
 

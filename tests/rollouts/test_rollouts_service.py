@@ -334,7 +334,7 @@ def test_what_somebody_else_changed_meanwhile_is_not_overwritten(small, small_sy
 
     facts = rollout_facts(
         small.system.view(small_systems.MODEL), stale, small.system.registry.version(small_systems.MODEL, 1),
-        small.clock.now() + timedelta(hours=1),
+        policy, small.clock.now() + timedelta(hours=1),
     )  # fmt: skip
     with pytest.raises(Conflict):
         small.system.rollouts.advance(stale, facts, policy)

@@ -188,7 +188,9 @@ def test_production_that_breaks_is_no_answer_and_no_row():
     with pytest.raises(ScoringFailed) as caught:
         world.predict(20)
     assert "secret" not in str(caught.value)
-    assert world.blocks() == []
+    # Nobody was answered, so no served row is there; that production failed is.
+    assert all(block.shadow and set(block.error) == {"scoring_failed"} for block in world.blocks())
+    assert {int(version) for block in world.blocks() for version in block.version} == {1}
 
 
 BAD = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -39,6 +38,7 @@ from homeostat.reports.story import (
     WindowRow,
 )
 from homeostat.rollouts.evidence import Pairs
+from homeostat.rollouts.rules import promotion_threshold, rollback_threshold
 from homeostat.stats.inference import mcnemar
 from homeostat.stats.sequential import betting_log_evidence, paired_log_evidence
 
@@ -226,8 +226,8 @@ def make_evidence(
                 pairs=tuple(int(count) for count in counts),
                 log_better=tuple(float(better[i]) for i in at),
                 log_worse=tuple(float(worse[i]) for i in at),
-                log_threshold_promote=math.log(1 / policy.rollout.promotion_error),
-                log_threshold_rollback=math.log(1 / policy.rollout.rollback_error),
+                log_threshold_promote=promotion_threshold(policy),
+                log_threshold_rollback=rollback_threshold(policy),
                 outcome=_outcome_words(rollout),
                 sentence=(
                     f"Version {rollout.candidate} alone was right on {won:,} rows, version {rollout.baseline} alone on "

@@ -27,7 +27,7 @@ from homeostat.registry.service import Registry
 from homeostat.retraining.service import Retraining
 
 RECENT_FINDINGS = 40
-RECENT_ROWS = 200
+RECENT_ROWS = 400
 
 
 class HealController:

@@ -39,6 +39,7 @@ class Loop:
     view: Callable[[str], ModelView]
     policy: Callable[[str], Policy]
     holder: str
+    on_finding: Callable[[Finding], object]
 
     def run_due(self, now: datetime) -> int:
         """One pass over all models; returns how many rounds did something."""
@@ -50,8 +51,12 @@ class Loop:
         """Reconcile one model until it is quiescent, if the lease can be had."""
         if not self._lease(model, now):
             return 0
-        view, policy = self.view(model), self.policy(model)
-        view.follow()
+        try:
+            view, policy = self.view(model), self.policy(model)
+        except Exception as error:
+            # One model that can't be read must not stop the others.
+            self._keep("view", model, error, now)
+            return 0
         for rounds in range(MOST_ROUNDS):
             changed = [self._reconcile(controller, view, policy, now) for controller in self.controllers]
             if not any(changed):
@@ -64,25 +69,29 @@ class Loop:
         except Conflict as error:
             # Somebody else moved the record first: the next pass sees what they made of it.
             _LOG.info("%s of %s: %s", controller.name, view.model, error)
-        except HomeostatError as error:
-            _LOG.exception("%s of %s failed.", controller.name, view.model)
+        except Exception as error:
             self._keep(controller.name, view.model, error, now)
         return False
 
-    def _keep(self, controller: str, model: str, error: HomeostatError, now: datetime) -> None:
+    def _keep(self, controller: str, model: str, error: Exception, now: datetime) -> None:
+        """Whatever breaks becomes a finding that people are told of, and the loop goes on."""
+        _LOG.error("%s of %s failed.", controller, model, exc_info=error)
+        code = error.code if isinstance(error, HomeostatError) else type(error).__name__
         finding = Finding(
-            id=f"{model}:controller {controller}:{error.code}:{now.isoformat()}",
+            id=f"{model}:controller {controller}:{code}:{now.isoformat()}",
             model=model,
             check=f"controller {controller}",
             at=now,
             verdict=Verdict.ERROR,
             severity=Severity.HIGH,
-            message=error.message,
-            evidence={"code": error.code},
+            message=f"The {controller} controller failed: {error}",
+            evidence={"code": code},
         )
         with self.store.begin() as transaction:
-            if transaction.get(Finding, finding.id) is None:
-                transaction.insert(finding)
+            if transaction.get(Finding, finding.id) is not None:
+                return
+            transaction.insert(finding)
+        self.on_finding(finding)
 
     def _lease(self, model: str, now: datetime) -> bool:
         name = f"controllers:{model}"

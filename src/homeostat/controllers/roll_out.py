@@ -37,7 +37,7 @@ class RolloutController:
         if rollout is None:
             return started
         baseline = self._registry.version(view.model, rollout.baseline)
-        facts = rollout_facts(view, rollout, baseline, now)
+        facts = rollout_facts(view, rollout, baseline, policy, now)
         if self._on_look is not None:
             self._on_look(rollout, facts, policy)
         following = self._rollouts.advance(rollout, facts, policy)

@@ -126,7 +126,7 @@ def pairs_of(rows: Rows, rollout: Rollout, baseline: Version) -> Pairs:
     )
 
 
-def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, now: datetime) -> RolloutFacts:
+def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, policy: Policy, now: datetime) -> RolloutFacts:
     """What a rollout is judged by."""
     rows = view.joined.rows()
     pairs = pairs_of(rows, rollout, baseline)
@@ -152,6 +152,8 @@ def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, now: dat
         candidate_rows=int(candidate_rows.sum()),
         candidate_failures=int((failures >= began).sum()),
         candidate_p95_ms=float(np.quantile(rows.latency_ms[answered], 0.95)) if answered.any() else None,
+        candidate_answered=int(answered.sum()),
+        candidate_slow=int((rows.latency_ms[answered] > policy.guardrails.p95_latency_ms).sum()),
     )
 
 

@@ -25,7 +25,9 @@ FAIR_CHANCE_ROWS = 150
 FAIR_CHANCE_GROWTH = 0.5
 RECOVERY_ROWS = 50
 LABELS_ARRIVE = 0.1
-MOST_GROWTH = 12
+# Rests grow, but not for ever: what could not be learned yesterday may be learnt from today's rows.
+MOST_GROWTH = 4.0
+MOST_FAILURES = 20
 WEEK, QUARTER = 7, 91
 
 
@@ -33,9 +35,10 @@ WEEK, QUARTER = 7, 91
 class Facts:
     """What the policy looks at. `findings` are the newest of each check of the production version.
 
-    `labelled` counts the model's labelled rows so far, `history_rows` those that its first version was made from; `ripe_labelled_share` is the share of rows older than the
-    accepted wait for labels that have one (`None` where no row is so old). `shortfall` is by how much recent
-    performance is below the best that the model has shown, less what chance explains.
+    `labelled` counts the model's labelled rows so far, `history_rows` those that its first version was made from.
+    `ripe_labelled_share` is the share of rows older than the accepted wait for labels that have one (`None` where no
+    row is so old). `shortfall` is by how much recent performance is below the best that the model has shown, less
+    what chance explains.
     """
 
     now: datetime
@@ -81,7 +84,8 @@ def fruitless(runs: list[Run], rollouts: list[Rollout]) -> int:
     for run in reversed(runs):
         rollout = by_run.get(run.id)
         promoted = rollout is not None and rollout.promoted_at is not None
-        kept = promoted and rollout is not None and rollout.state is not RolloutState.ROLLED_BACK
+        taken_back = (RolloutState.ROLLED_BACK, RolloutState.ABORTED, RolloutState.REJECTED)
+        kept = promoted and rollout is not None and rollout.state not in taken_back
         if run.state is RunState.SUCCEEDED and kept:
             return count
         count += 1
@@ -93,7 +97,7 @@ def _rested(facts: Facts, policy: Policy) -> bool:
         return True
     last, rules = facts.runs[-1], policy.triggers
     failures = fruitless(facts.runs, facts.rollouts)
-    growth = rules.cooldown_growth ** min(max(failures - 1, 0), MOST_GROWTH)
+    growth = min(rules.cooldown_growth ** min(max(failures - 1, 0), MOST_FAILURES), MOST_GROWTH)
     span = parse_span(rules.cooldown)
     if facts.now < last.updated_at + timedelta(seconds=span.seconds * growth):
         return False
@@ -101,7 +105,11 @@ def _rested(facts: Facts, policy: Policy) -> bool:
     if any(not rollout.state.is_final and rollout.current.kind is StepKind.SHADOW for rollout in facts.rollouts):
         known = int(last.trigger.evidence.get("rows_since", 0))
         rows = max(rows, FAIR_CHANCE_ROWS, FAIR_CHANCE_GROWTH * known)
-    return facts.labelled - int(last.trigger.evidence.get("labelled", 0)) >= rows
+    fresh = facts.labelled - int(last.trigger.evidence.get("labelled", 0))
+    if rows and fresh == 0:
+        # Where no labels come, rows can't measure the rest; the longest accepted wait for labels does.
+        return facts.now >= last.updated_at + timedelta(seconds=parse_span(rules.label_lag).seconds)
+    return fresh >= rows
 
 
 def _harmed(facts: Facts, check: str) -> Finding | None:

@@ -102,7 +102,7 @@ class TriggerPolicy(Section, frozen=True, kw_only=True):
     cooldown_growth: Annotated[float, described("factor on the rest after each further such retraining")] = 1.6
     cooldown_share: Annotated[
         float, described("rest, at least, as a share of all labelled rows so far, history included")
-    ] = 0.02
+    ] = 0.01
     label_lag: Annotated[str, described("wait for labels beyond which drift alone may start a retraining")] = "14d"
 
 
@@ -124,10 +124,10 @@ class TrainingPolicy(Section, frozen=True, kw_only=True):
         "gradient_boosting",
         "logistic_regression",
     )
-    windows: Annotated[tuple[str, ...], described("windows of history that it compares: all, recent, since_change")] = (
+    windows: Annotated[tuple[str, ...], described("windows of history that it compares: all, since_change, recent")] = (
         "all",
-        "recent",
         "since_change",
+        "recent",
     )
     evaluation_share: Annotated[float, described("latest share of the rows that candidates are compared on")] = 0.2
     maximum_rows: Annotated[int, described("most rows to fit on; the latest are kept")] = 10_000
@@ -148,8 +148,8 @@ class RolloutPolicy(Section, frozen=True, kw_only=True):
 
     steps: Annotated[tuple[str, ...], described("the steps, in order")] = (
         "shadow for 20 pairs until decided max 20000 rows",
-        "canary 10% for 1h and 40 rows",
-        "ab 50% for 1h and 40 rows until decided max 20000 rows",
+        "canary 10% for 1h and 20 rows",
+        "ab 50% for 1h and 20 rows until decided max 20000 rows",
         "100%",
         "bake for 1h and 60 rows",
     )

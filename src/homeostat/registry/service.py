@@ -19,7 +19,7 @@ from homeostat.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from homeostat.frames import Columns, content_hash
+from homeostat.frames import Columns, content_hash, finite
 from homeostat.journal import record_decision, serve_alone
 from homeostat.ports import Compiler, ControlStore, FileStore, Predictor, Transaction
 from homeostat.records import (
@@ -97,7 +97,7 @@ class Registry:
         has another task or target.
         """
         _check_name(draft.model)
-        compiled = self._compiler.compile(draft.estimator, draft.signature, draft.columns, seed=draft.seed)
+        compiled = self._compiler.compile(draft.estimator, draft.signature, finite(draft.columns), seed=draft.seed)
         predictor = self._compiler.load(compiled.files, compiled.form, draft.signature)
         contents = {MODEL_FOLDER + path: content for path, content in compiled.files.items()}
         contents |= self._reference_files(draft, predictor)
@@ -161,7 +161,9 @@ class Registry:
         reference = Reference(
             profile=Profile.of(draft.columns, numeric=[name for name, kind in kinds.items() if kind.is_number]),
             scores=scores,
-            importances=permutation_importances(predictor, draft.columns, kinds, draft.signature.task, seed=draft.seed),
+            importances=permutation_importances(
+                predictor, finite(draft.columns), kinds, draft.signature.task, seed=draft.seed
+            ),
         )
         files = {
             REFERENCE: write_reference(reference),

@@ -37,7 +37,8 @@ def _pipeline(estimator: Any, columns: Columns, kinds: dict[str, Kind], *, scale
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-    learned = usable(kinds)
+    # A column without any value teaches nothing, and gradient boosting refuses it.
+    learned = {name: kind for name, kind in usable(kinds).items() if not missing(columns[name]).all()}
     numbers = [name for name, kind in learned.items() if kind.is_number]
     categories = [name for name, kind in learned.items() if not kind.is_number]
     if not scaled and len(numbers) == len(kinds):

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.errors import HomeostatError, TrainingFailed
+from homeostat.errors import Conflict, HomeostatError, TrainingFailed
 from homeostat.frames import Columns, Kind, concatenate, finite, label_text
 from homeostat.journal import record_decision
 from homeostat.ports import ControlStore, Predictor, Trained, Trainer, TrainingRequest
@@ -142,8 +142,14 @@ class Retraining:
             return run
         try:
             return self._carry(run, policy, now)
+        except Conflict:
+            # Another replica carries this run; what it makes of it stands.
+            raise
         except HomeostatError as error:
             return self._broken(run, policy, error, now)
+        except Exception as error:
+            broken = TrainingFailed(f"The run broke: {type(error).__name__}: {error}.")
+            return self._broken(run, policy, broken, now)
 
     def _carry(self, run: Run, policy: Policy, now: datetime) -> Run:
         run = self._enter(run, RunState.EXTRACTING, now)
@@ -196,7 +202,7 @@ class Retraining:
     def _gate(
         self, baseline: Version, rows: LabelledRows, part: slice, evaluated: _Evaluated, policy: Policy
     ) -> GateResult:
-        held = self._registrar.load(baseline).predict(rows.columns.take(part))
+        held = self._registrar.load(baseline).predict(finite(rows.columns.take(part)))
         truth = rows.target[part]
         signature = baseline.signature
         if not signature.task.is_classification:
@@ -262,6 +268,8 @@ class Retraining:
     def _broken(self, run: Run, policy: Policy, error: HomeostatError, now: datetime) -> Run:
         with self._store.read() as transaction:
             held = transaction.get(Run, run.id) or run
+        if held.state.is_final:
+            return held
         attempts = held.attempts + 1
         if attempts >= policy.training.attempts:
             failed = msgspec.structs.replace(held, attempts=attempts)

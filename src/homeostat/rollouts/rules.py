@@ -14,6 +14,7 @@ from homeostat.rollouts.evidence import Comparison, failure_log_evidence
 
 # Three e-processes may each take a candidate back, so they share the error that is allowed (Bonferroni).
 OVERALL_SHARE, RATE_SHARE = 0.8, 0.1
+SLOW_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Facts:
     candidate_rows: int
     candidate_failures: int
     candidate_p95_ms: float | None
+    candidate_answered: int = 0
+    candidate_slow: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +119,16 @@ def find_breach(rollout: Rollout, facts: Facts, policy: Policy) -> Action | None
         if failing >= threshold:
             rate = facts.candidate_failures / (facts.candidate_rows + facts.candidate_failures)
             return Action("", f"{rate:.1%} of the candidate's rows failed", "error rate", failing, threshold)
-        if facts.candidate_p95_ms is not None and facts.candidate_p95_ms > rules.p95_latency_ms:
+        # More than one answer in twenty above the limit is what a 95th percentile above it means.
+        slow = failure_log_evidence(facts.candidate_answered - facts.candidate_slow, facts.candidate_slow, SLOW_SHARE)
+        if slow >= threshold:
+            share = facts.candidate_slow / facts.candidate_answered
             return Action(
                 "",
-                f"the candidate's 95th percentile of latency is {facts.candidate_p95_ms:.0f} ms",
+                f"{share:.0%} of the candidate's answers took more than {rules.p95_latency_ms:.0f} ms",
                 "latency",
-                facts.candidate_p95_ms,
-                rules.p95_latency_ms,
+                slow,
+                threshold,
             )
     return None
 

@@ -206,11 +206,14 @@ class Gateway:
             try:
                 scored = loaded.score(part)
             except HomeostatError as error:
-                if position == 0:
-                    raise
-                # A candidate that raises costs nobody an answer: production answers, and the failure is logged.
+                # A version that raises costs nobody an answer while another one is loaded: production answers for a
+                # candidate, and while a new production version bakes, the one before it. The failure is logged.
                 failed.append(_failed_block(model, loaded, name, error, ids[mask], keys[mask], times[mask]))
-                name, loaded = snapshot.route.arms[0].name, snapshot.arms[0]
+                others = snapshot.arms[:1] if position else snapshot.shadows[:1]
+                if not others:
+                    self._log.append(failed)
+                    raise
+                name, loaded = snapshot.route.arms[0].name, others[0]
                 scored = loaded.score(part)
             latency[mask] = (time.perf_counter() - started) * 1000 / int(mask.sum())
             output[mask], score[mask] = scored.output, scored.score

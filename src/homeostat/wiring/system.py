@@ -333,6 +333,7 @@ def open_system(
         ),
         view=view,
         policy=settings.policy_of,
+        on_finding=lambda finding: alerts.take([finding], settings.policy_of(finding.model).alerts),
         holder=holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
     )
     return System(
