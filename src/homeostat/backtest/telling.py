@@ -101,7 +101,7 @@ def tell(
         rows=table.rows - initial,
         times=times,
         strategies=strategies,
-        initial_until=as_datetime(table.times[initial - 1]),
+        initial_until=as_datetime(table.times[initial - 1]) if initial else None,
         marks=make_marks(decisions),
         drift=make_drift(findings),
         traffic=make_traffic(table, replayed),

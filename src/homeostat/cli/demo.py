@@ -110,6 +110,8 @@ def _windows(result: DemoResult) -> list[dict[str, object]]:
 
 
 def _print(result: DemoResult, report: Path) -> None:
+    from homeostat.demo.year import p_words
+
     out = console()
     found = result.findings
     out.print()
@@ -118,8 +120,8 @@ def _print(result: DemoResult, report: Path) -> None:
     columns = ["window", "e-mails", *(result.story.windows[0].figures if result.story.windows else ())]
     out.print(table("", columns, rows))
     out.print(
-        f"Drift: {found.drift_feature} moved most (KS {found.drift_ks:.2f}, p {found.drift_p:.1g}). "
-        f"McNemar, October and November: {found.mcnemar_sentence} (p {found.mcnemar_p:.1g}).",
+        f"Drift: {found.drift_feature} moved most (KS {found.drift_ks:.2f}, {p_words(found.drift_p)}). "
+        f"McNemar, October and November: {found.mcnemar_sentence} ({p_words(found.mcnemar_p)}).",
         markup=False,
     )
     outcome = result.outcome

@@ -15,6 +15,7 @@ from homeostat.records import (
     Finding,
     Policy,
     Rollout,
+    RolloutState,
     Run,
     Stage,
     StageChange,
@@ -27,6 +28,7 @@ from homeostat.registry.service import Registry
 from homeostat.retraining.service import Retraining
 
 RECENT_FINDINGS = 40
+TAKEN_BACK = (RolloutState.ROLLED_BACK, RolloutState.REJECTED, RolloutState.ABORTED)
 RECENT_ROWS = 400
 
 
@@ -66,7 +68,9 @@ class HealController:
                 newest.setdefault(finding.check, finding)
         since_run = runs[-1].created_at if runs else None
         rows = view.joined.rows()
-        served = {change.version for change in changes if change.target is Stage.PRODUCTION}
+        # What a version that was taken back had promised is no mark to measure others by.
+        taken_back = {rollout.candidate for rollout in rollouts if rollout.state in TAKEN_BACK}
+        served = {change.version for change in changes if change.target is Stage.PRODUCTION} - taken_back
         recent, shortfall = _shortfall(view, self._registry, version, served, policy)
         lag = timedelta(seconds=parse_span(policy.triggers.label_lag).seconds)
         return Facts(

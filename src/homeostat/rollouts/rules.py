@@ -174,6 +174,8 @@ def arms_of(rollout: Rollout, step: Step) -> tuple[tuple[Arm, ...], tuple[int, .
 
 
 def _summary(comparison: Comparison) -> str:
+    if not comparison.pairs:
+        return "no labelled pairs yet"
     if comparison.candidate < 0 or comparison.baseline < 0:
         figures = f"mean absolute error {-comparison.candidate:.4g} against {-comparison.baseline:.4g}"
     else:

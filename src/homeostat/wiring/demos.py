@@ -63,6 +63,9 @@ class DemoResult:
         Path(path).write_text(render_story(self.story), encoding="utf-8")
 
 
+CHUNK = 20_000
+
+
 def run_demo(
     *,
     seed: int = 0,
@@ -96,8 +99,15 @@ def run_demo(
     def outputs(number: int, rows: slice) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
         if number not in scored:
             predictor, version = load(number)
-            one = interpret(predictor.predict(finite(year.columns)), version.signature)
-            scored[number] = (one.output, one.score)
+            # In stretches, so that the copies that scoring needs stay small.
+            parts = [
+                interpret(predictor.predict(finite(year.columns.take(slice(at, at + CHUNK)))), version.signature)
+                for at in range(0, year.rows, CHUNK)
+            ]
+            scored[number] = (
+                np.concatenate([part.output for part in parts]),
+                np.concatenate([part.score for part in parts]),
+            )
         return scored[number][0][rows], scored[number][1][rows]
 
     findings = measure_year(year, outputs, rollouts)
