@@ -126,8 +126,8 @@ def _print(result: DemoResult, report: Path) -> None:
     )
     outcome = result.outcome
     out.print(
-        f"{outcome.retrainings} retrainings, {outcome.promotions} promotions, {outcome.rollbacks} rolled back, "
-        f"{outcome.alerts} alerts, {outcome.seconds:.0f} s.",
+        f"Retrained: {outcome.retrainings}. Promoted: {outcome.promotions}. Rolled back: {outcome.rollbacks}. "
+        f"Alerts: {outcome.alerts}. It took {outcome.seconds:.0f} s.",
         markup=False,
     )
     out.print(f"Report: {report}", markup=False)
