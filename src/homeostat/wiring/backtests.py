@@ -11,23 +11,17 @@ from typing import Any
 import numpy.typing as npt
 
 from homeostat.backtest.data import LabelledTable
-from homeostat.backtest.outcome import Outcome, count_false_promotions, outputs_of, strategy_scores, summarise
+from homeostat.backtest.outcome import Outcome, outputs_of
 from homeostat.backtest.replay import Options, Replayed, initial_rows, replay
 from homeostat.backtest.strategies import majority, no_change, periodic
-from homeostat.backtest.telling import tell
 from homeostat.controllers.clock import SimulatedClock
-from homeostat.ports import Predictor
 from homeostat.records import (
-    Alert,
-    Finding,
-    Rollout,
-    Run,
     Task,
-    Version,
     as_datetime,
 )
 from homeostat.reports.story import Story
 from homeostat.settings import Settings
+from homeostat.wiring.concluding import conclude, loader
 from homeostat.wiring.system import System, open_system
 
 
@@ -72,7 +66,7 @@ def run_backtest(
     replayed = replay(
         system, table, BACKTEST_MODEL, options, clock, served=served, progress=progress, after_batch=after_batch
     )
-    result = _conclude(system, table, replayed, settings, options, started)
+    result = _conclude(system, table, replayed, options, started)
     system.close()
     return result
 
@@ -96,19 +90,11 @@ def _conclude(
     system: System,
     table: LabelledTable,
     replayed: Replayed,
-    settings: Settings,
     options: Options,
     started: float,
 ) -> BacktestResult:
     model = BACKTEST_MODEL
-    loaded: dict[int, tuple[Predictor, Version]] = {}
-
-    def load(number: int) -> tuple[Predictor, Version]:
-        if number not in loaded:
-            version = system.registry.version(model, number)
-            loaded[number] = (system.registry.load(version), version)
-        return loaded[number]
-
+    load = loader(system, model)
     initial = replayed.initial
     algorithm = str(replayed.first.parameters.get("algorithm", "random_forest"))
     predicted: dict[str, npt.NDArray[Any]] = {
@@ -118,31 +104,5 @@ def _conclude(
         "no_change": no_change(table, initial),
         "majority": majority(table, initial),
     }
-    strategies = {name: strategy_scores(table, initial, values) for name, values in predicted.items()}
-    decisions = system.decisions(model)
-    rollouts: list[Rollout] = system.records(Rollout, model)
-    outcome = summarise(
-        table,
-        strategies,
-        decisions,
-        system.records(Run, model),
-        rollouts,
-        false_promotions=count_false_promotions(table, rollouts, load),
-        alerts=len(system.records(Alert, model)),
-        labels_used=replayed.labels_used,
-        seconds=time.perf_counter() - started,
-    )
-    story = tell(
-        table,
-        replayed,
-        predicted,
-        outcome,
-        decisions=decisions,
-        findings=system.records(Finding, model),
-        rollouts=rollouts,
-        versions=system.registry.versions(model),
-        changes=system.registry.history(model),
-        joined=system.view(model).joined.rows(),
-        policy=settings.policy_of(model),
-    )
+    outcome, story = conclude(system, model, table, replayed, predicted, load, started=started)
     return BacktestResult(outcome, story)

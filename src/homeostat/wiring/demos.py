@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.backtest.data import LabelledTable
-from homeostat.backtest.outcome import Outcome, count_false_promotions, strategy_scores, summarise
+from homeostat.backtest.outcome import Outcome
 from homeostat.backtest.replay import Replayed
-from homeostat.backtest.telling import tell
 from homeostat.controllers.clock import SimulatedClock
 from homeostat.demo.traffic import KINDS, EmailTraffic
 from homeostat.demo.year import (
@@ -33,18 +32,15 @@ from homeostat.demo.year import POLICY as DEMO_POLICY
 from homeostat.demo.year import TARGET as DEMO_TARGET
 from homeostat.demo.year import Findings as YearFindings
 from homeostat.frames import finite
-from homeostat.ports import Predictor
 from homeostat.records import (
     Alert,
-    Finding,
     Rollout,
-    Run,
     Task,
-    Version,
 )
 from homeostat.reports.story import Story, WindowRow
 from homeostat.serving.scoring import interpret
 from homeostat.settings import load as load_settings
+from homeostat.wiring.concluding import conclude, loader
 from homeostat.wiring.system import open_system
 
 
@@ -87,14 +83,8 @@ def run_demo(
     year = live_through(system, traffic, clock, seed=seed, show=show)
     rollouts: list[Rollout] = system.records(Rollout, DEMO_MODEL)
     table = _year_table(year)
-    loaded: dict[int, tuple[Predictor, Version]] = {}
+    load = loader(system, DEMO_MODEL)
     scored: dict[int, tuple[npt.NDArray[Any], npt.NDArray[np.float64]]] = {}
-
-    def load(number: int) -> tuple[Predictor, Version]:
-        if number not in loaded:
-            version = system.registry.version(DEMO_MODEL, number)
-            loaded[number] = (system.registry.load(version), version)
-        return loaded[number]
 
     def outputs(number: int, rows: slice) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
         if number not in scored:
@@ -112,32 +102,15 @@ def run_demo(
 
     findings = measure_year(year, outputs, rollouts)
     predicted = {"healed": year.output, "static": outputs(1, slice(0, year.rows))[0]}
-    decisions = system.decisions(DEMO_MODEL)
-    strategies = {name: strategy_scores(table, 0, values) for name, values in predicted.items()}
-    outcome = summarise(
-        table,
-        strategies,
-        decisions,
-        system.records(Run, DEMO_MODEL),
-        rollouts,
-        false_promotions=count_false_promotions(table, rollouts, load),
-        alerts=len(system.records(Alert, DEMO_MODEL)),
-        labels_used=year.labels_used,
-        seconds=time.perf_counter() - started,
-    )
     replayed = Replayed(0, system.registry.version(DEMO_MODEL, 1), year.output, year.version, year.labels_used, 0.0)
-    story = tell(
+    outcome, story = conclude(
+        system,
+        DEMO_MODEL,
         table,
         replayed,
         predicted,
-        outcome,
-        decisions=decisions,
-        findings=system.records(Finding, DEMO_MODEL),
-        rollouts=rollouts,
-        versions=system.registry.versions(DEMO_MODEL),
-        changes=system.registry.history(DEMO_MODEL),
-        joined=system.view(DEMO_MODEL).joined.rows(),
-        policy=settings.policy_of(DEMO_MODEL),
+        load,
+        started=started,
         title="A year at a phishing-detection team",
         subtitle=f"{year.rows:,} e-mails, labels days late, simulated with seed {seed}; every figure is computed",
         headline=year_headline(findings),

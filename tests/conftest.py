@@ -13,7 +13,7 @@ def small_systems() -> ModuleType:
     """The module that makes whole systems in memory."""
     name = "controllers_small_systems"
     if name not in sys.modules:
-        path = Path(__file__).parents[1] / "controllers" / "small_systems.py"
+        path = Path(__file__).parent / "controllers" / "small_systems.py"
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
         assert spec.loader is not None
