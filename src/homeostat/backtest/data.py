@@ -22,6 +22,10 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 MOST_CLASSES = 50
 CLASS_SHARE = 0.05
 FEWEST_ROWS = 100
+SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
+# What datetime can hold, with room for delays and waits on either side.
+EARLIEST, LATEST = np.datetime64("0100-01-01", "us"), np.datetime64("9000-01-01", "us")
+LATEST_SECONDS = 1e12
 WHOLE_NUMBER_CLASSES = 20
 POSITIVE_NAMES = ("1", "true", "yes", "y", "positive", "pos", "phishing", "fraud", "spam", "churn", "default", "bad")
 
@@ -64,6 +68,8 @@ def read_table(path: Path) -> pa.Table:
             table = pq.read_table(path)
         else:
             table = _read_csv(path)
+        # A header's bytes are decoded only here.
+        names = table.column_names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidData(
@@ -71,6 +77,11 @@ def read_table(path: Path) -> pa.Table:
         ) from error
     if table.num_rows == 0 or table.num_columns == 0:
         raise InvalidData(f"{path} has no rows.", path=str(path))
+    if len(names) == 1 and (separator := next((found for found in ("\t", ";", "|") if found in names[0]), None)):
+        raise InvalidData(
+            f"{path} has one column; it seems to be separated by {SEPARATORS[separator]}. Separate it by commas.",
+            path=str(path),
+        )
     return table
 
 
@@ -96,6 +107,9 @@ def prepare(
             raise (InvalidTarget if role == "target" else InvalidData)(
                 f"The table has no column '{column}' for the {role}. It has: {', '.join(table.column_names[:30])}."
             )
+    for option, column in (("time", time), ("entity", entity)):
+        if column == target:
+            raise InvalidTarget(f"Column '{target}' can't be both the target and the {option}.")
     known = _labelled(table, target)
     dropped = table.num_rows - known.num_rows
     if known.num_rows < FEWEST_ROWS:
@@ -192,7 +206,9 @@ def _times(table: pa.Table, time: str | None) -> npt.NDArray[np.datetime64]:
             seconds = np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
             if np.isnan(seconds).any():
                 raise InvalidData(f"The time column '{time}' has missing values.")
-            return (seconds * 1_000_000).astype(np.int64).astype("datetime64[us]")
+            # Clipped first: what int64 can't hold would wrap around to a time that looks right.
+            clipped = np.clip(seconds, LATEST_SECONDS * -1, LATEST_SECONDS)
+            return _in_range((clipped * 1_000_000).astype(np.int64).astype("datetime64[us]"), time)
         elif column.type != pa.timestamp("us"):
             if pa.types.is_timestamp(column.type) and column.type.tz is not None:
                 column = pc.cast(column, pa.timestamp("us", tz="UTC"))
@@ -204,7 +220,17 @@ def _times(table: pa.Table, time: str | None) -> npt.NDArray[np.datetime64]:
         ) from error
     if column.null_count:
         raise InvalidData(f"The time column '{time}' has {column.null_count:,} missing values.")
-    return np.asarray(column.to_numpy()).astype("datetime64[us]")
+    return _in_range(np.asarray(column.to_numpy()).astype("datetime64[us]"), time)
+
+
+def _in_range(times: npt.NDArray[np.datetime64], name: str) -> npt.NDArray[np.datetime64]:
+    outside = (times < EARLIEST) | (times > LATEST)
+    if outside.any():
+        raise InvalidData(
+            f"The time column '{name}' has {int(outside.sum()):,} times outside of the years 100 to 9000. "
+            "Numbers count as seconds since 1970; divide milliseconds by 1000."
+        )
+    return times
 
 
 def spread(rows: int) -> npt.NDArray[np.datetime64]:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from homeostat.backtest.data import LabelledTable
 from homeostat.controllers.clock import SimulatedClock
 from homeostat.errors import InvalidData
+from homeostat.frames import content_hash
 from homeostat.records import Policy, Stage, Version, as_datetime
 from homeostat.registry.service import Registry, VersionDraft
 from homeostat.retraining.first import train_first
 from homeostat.serving.gateway import Predictions
 
 BATCHES = 400
+REPLAY_TAG = "replay"
 FEWEST_INITIAL = 50
 Progress = Callable[[int, int], None]
 
@@ -115,6 +119,15 @@ def first_draft(table: LabelledTable, initial: int, model: str, policy: Policy, 
     )
 
 
+def replay_digest(table: LabelledTable, options: Options, policy: Policy) -> str:
+    """What tells one replay from another: all of its data, its options and its policy, as SHA-256."""
+    held: dict[str, npt.NDArray[Any]] = {"target": table.target, "times": table.times.astype(np.int64)}
+    if table.entities is not None:
+        held["entities"] = table.entities
+    said = repr((content_hash(table.columns), content_hash(held), table.target_name, options)).encode()
+    return hashlib.sha256(said + msgspec.json.encode(policy)).hexdigest()
+
+
 def install_first(
     system: LoopUnderTest, table: LabelledTable, model: str, options: Options, clock: SimulatedClock
 ) -> tuple[Version, int]:
@@ -124,10 +137,19 @@ def install_first(
         versions = system.registry.versions(model)
         if versions:
             first = versions[0]
+            if first.tags.get(REPLAY_TAG) != replay_digest(table, options, system.policy(model)):
+                raise InvalidData(
+                    "The state folder holds another replay: of other data, options, seed or policy. "
+                    "Give what it was begun with, or another --state."
+                )
             if first.stage is Stage.DRAFT:
                 first = system.registry.install(model, 1, at=clock.now(), actor="backtest", reason="the first model")
             return first, initial
-    draft = first_draft(table, initial, model, system.policy(model), seed=options.seed)
+    policy = system.policy(model)
+    draft = replace(
+        first_draft(table, initial, model, policy, seed=options.seed),
+        tags={REPLAY_TAG: replay_digest(table, options, policy)},
+    )
     system.registry.register(draft, at=clock.now(), actor="backtest", reason="the first model")
     return (
         system.registry.install(model, 1, at=clock.now(), actor="backtest", reason="the first model"),

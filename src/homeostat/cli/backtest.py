@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,9 @@ import typer
 from homeostat.cli.context import JsonOption
 from homeostat.cli.output import console, print_json, progress_bar
 from homeostat.errors import InvalidSettings
+
+SEEDS = 2**32
+LONGEST_DELAY = timedelta(days=36_500)
 
 
 def backtest(
@@ -37,14 +41,25 @@ def backtest(
     from homeostat.backtest.replay import Options
     from homeostat.records import parse_span
     from homeostat.reports.text import story_table
+    from homeostat.retraining.trainers import import_trainer
     from homeostat.wiring import run_backtest
+    from homeostat.wiring.backtests import BACKTEST_MODEL
 
     if not 0 < initial < 1:
         raise InvalidSettings(f"--initial is a share between 0 and 1, not {initial}.")
     if report is not None and not report.resolve().parent.is_dir():
         raise InvalidSettings(f"There is no folder {report.resolve().parent} to write the report to.")
+    if report is not None and (report.is_dir() or not os.access(report if report.exists() else report.parent, os.W_OK)):
+        raise InvalidSettings(f"The report can't be written to {report}; name a file that can be written.")
+    if not 0 <= seed < SEEDS:
+        raise InvalidSettings(f"--seed is a whole number from 0 to {SEEDS - 1}, not {seed}.")
     settings = _settings(policy, seed)
     delay = parse_span(label_delay)
+    if delay.seconds > LONGEST_DELAY.total_seconds():
+        raise InvalidSettings(f"--label-delay is at most {LONGEST_DELAY.days} days, not {label_delay}.")
+    if trainer := settings.policy_of(BACKTEST_MODEL).training.trainer:
+        # Now, and not when the loop first retrains: there it would only look as if nothing could be learned.
+        import_trainer(trainer)
     table = prepare(read_table(data), target=target, time=time, entity=entity, name=_name(data))
     options = Options(
         initial=initial, label_delay=timedelta(seconds=delay.seconds), label_delay_rows=delay.rows, seed=seed
@@ -52,7 +67,10 @@ def backtest(
     with progress_bar(f"Replaying {table.rows:,} rows", quiet=json) as progress:
         result = run_backtest(table, options, settings, state=state, progress=progress)
     if report is not None:
-        result.save_html(report)
+        try:
+            result.save_html(report)
+        except OSError as error:
+            raise InvalidSettings(f"The report can't be written to {report}: {error.strerror}.") from error
     if json:
         print_json(result.to_dict())
         return

@@ -10,7 +10,7 @@ import typer
 from homeostat.cli import context
 from homeostat.cli.context import JsonOption, ModelArgument, ReasonOption, VersionArgument
 from homeostat.cli.output import FOUND, console, moment, print_json, table
-from homeostat.errors import InvalidInput
+from homeostat.errors import InvalidFeatures, InvalidInput
 
 app = typer.Typer(help="Models and versions.", no_args_is_help=True)
 
@@ -39,9 +39,14 @@ def register(
     fitted = load_pipeline(context.existing(pipeline), allow_pickle=allow_pickle)
     rows = prepare(read_table(training), target=target, time=time, name=model)
     with context.system() as system:
-        version = register_fitted(
-            system, model, fitted, rows, tags=tags, description=description, actor=context.actor(), reason=reason
-        )
+        try:
+            version = register_fitted(
+                system, model, fitted, rows, tags=tags, description=description, actor=context.actor(), reason=reason
+            )
+        except (ValueError, TypeError) as error:
+            # The user's pipeline is run on the user's rows; what it raises is about those.
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InvalidFeatures(f"The model can't be used with the training data: {first}") from error
     if json:
         print_json(to_json(version))
         return

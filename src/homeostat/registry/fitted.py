@@ -25,6 +25,8 @@ def inspect_pipeline(estimator: Any, columns: Columns, target: str, task: Task) 
     """Hold a pipeline against the training data. Raises `InvalidInput` where they do not fit each other."""
     if not hasattr(estimator, "predict"):
         raise InvalidInput(f"The file holds a {type(estimator).__name__}, which has no predict(): no fitted model.")
+    if not _is_fitted(estimator):
+        raise InvalidInput(f"The {type(estimator).__name__} was never fitted; call fit() before saving it.")
     names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
     count = int(getattr(estimator, "n_features_in_", len(names) or len(columns)))
     if names:
@@ -45,6 +47,20 @@ def inspect_pipeline(estimator: Any, columns: Columns, target: str, task: Task) 
             f"{'classes' if task.is_classification else 'numbers'}."
         )
     return FittedPipeline(estimator, names, classes)
+
+
+def _is_fitted(estimator: Any) -> bool:
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    except TypeError:
+        # Not of scikit-learn's kind: what it is shows when it is compiled.
+        return True
+    return True
 
 
 def holdout_outputs(estimator: Any, frame: Any, target: Any, rows: int) -> tuple[Any, tuple[str, ...]]:

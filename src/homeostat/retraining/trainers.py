@@ -59,7 +59,7 @@ def train_builtin(request: TrainingRequest) -> Trained:
     for algorithm in others:
         consider(algorithm, chosen)
     if best is None:
-        raise TrainingFailed(f"No algorithm could be fitted: {compared[0].get('failed', 'no rows')}.")
+        raise TrainingFailed(f"No algorithm could be fitted: {str(compared[0].get('failed', 'no rows')).rstrip('.')}.")
     quality, algorithm, window, evaluated = best
     start = max(starts[window], rows - request.maximum_rows)
     return Trained(
@@ -143,7 +143,7 @@ def import_trainer(reference: str) -> Trainer:
         found = getattr(importlib.import_module(module_name), function)
     except AttributeError:
         raise InvalidTrainer(f"Module '{module_name}' has no '{function}'.", trainer=reference) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidTrainer(
             f"Trainer '{reference}' can't be imported: {type(error).__name__}: {error}.", trainer=reference
         ) from error
@@ -166,7 +166,7 @@ def as_trainer(function: Any, name: str) -> Trainer:
             model = function(frame, request.target)
         except HomeostatError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise TrainingFailed(f"Trainer '{name}' raised {type(error).__name__}: {error}.") from error
         for made in (evaluated, model):
             if not hasattr(made, "predict"):
