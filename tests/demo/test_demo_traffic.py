@@ -81,8 +81,8 @@ def test_other_seeds_give_other_rows() -> None:
 
 def test_the_waves_change_nothing_before_november() -> None:
     plain, waving = EmailTraffic(3), EmailTraffic(3, waves=True)
-    assert same(plain.batch(at(10, 25), at(11, 3)), waving.batch(at(10, 25), at(11, 3)))
-    assert not same(plain.batch(at(11, 3), at(11, 4)), waving.batch(at(11, 3), at(11, 4)))
+    assert same(plain.batch(at(11, 15), at(11, 24)), waving.batch(at(11, 15), at(11, 24)))
+    assert not same(plain.batch(at(11, 24), at(11, 25)), waving.batch(at(11, 24), at(11, 25)))
     assert (plain.end, waving.end) == (at(1, year=2026), at(3, year=2026))
 
 

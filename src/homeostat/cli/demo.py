@@ -121,7 +121,7 @@ def _print(result: DemoResult, report: Path) -> None:
     out.print(table("", columns, rows))
     out.print(
         f"Drift: {found.drift_feature} moved most (KS {found.drift_ks:.2f}, {p_words(found.drift_p)}). "
-        f"McNemar, October and November: {found.mcnemar_sentence} ({p_words(found.mcnemar_p)}).",
+        f"McNemar, October to 23 November: {found.mcnemar_sentence} ({p_words(found.mcnemar_p)}).",
         markup=False,
     )
     outcome = result.outcome

@@ -90,16 +90,16 @@ AUGUST = (
 WAVES = (
     Change(
         "calendar_invite",
-        date(2025, 11, 3),
-        date(2025, 11, 3),
+        date(2025, 11, 24),
+        date(2025, 11, 24),
         PHISHING,
         {"calendar_invite": 0.20},
         "Attackers send calendar invitations.",
     ),
     Change(
         "year_end_shop",
-        date(2025, 11, 3),
-        date(2025, 11, 3),
+        date(2025, 11, 24),
+        date(2025, 11, 24),
         LEGITIMATE,
         {"year_end_shop": 0.04},
         "Year-end offers of a shop that the company orders from look like lures.",
@@ -123,7 +123,7 @@ WAVES = (
 )
 AUGUST_SURGE = Surge(date(2025, 8, 1), date(2025, 10, 1), 0.15)
 WAVE_SURGES = (
-    Surge(date(2025, 11, 3), date(2026, 1, 1), 0.15),
+    Surge(date(2025, 11, 24), date(2026, 1, 1), 0.15),
     Surge(date(2026, 2, 2), date(2026, 3, 1), 0.15),
 )
 
