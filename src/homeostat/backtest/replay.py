@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Protocol
@@ -73,8 +73,6 @@ class Replayed:
     version: npt.NDArray[np.int64]
     labels_used: int
     seconds: float
-    batch_ends: list[int] = field(default_factory=list)
-    batch_times: list[datetime] = field(default_factory=list)
 
 
 def initial_rows(table: LabelledTable, share: float) -> int:
@@ -210,8 +208,6 @@ def replay(
                 system.label(model, ids[part], table.target[part].tolist(), event_time=moments, source="backtest")
             system.tick()
         labelled_until = ripe
-        replayed.batch_ends.append(end)
-        replayed.batch_times.append(now)
         if after_batch is not None:
             after_batch(end)
         if progress is not None:

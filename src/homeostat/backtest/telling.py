@@ -242,16 +242,7 @@ def _until(pairs: Pairs, rollout: Rollout) -> Pairs:
     if not rollout.state.is_final:
         return pairs
     end = as_datetime64(rollout.updated_at).astype(np.int64)
-    keep = pairs.event_time <= end
-    return Pairs(
-        pairs.task,
-        pairs.truth[keep],
-        pairs.candidate[keep],
-        pairs.baseline[keep],
-        pairs.event_time[keep],
-        pairs.positive,
-        pairs.error_bound,
-    )
+    return pairs.take(pairs.event_time <= end)
 
 
 def _paths(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import msgspec
@@ -11,7 +10,7 @@ from homeostat.alerts.service import Alerts
 from homeostat.controllers.views import ModelView, watched
 from homeostat.monitoring.service import Monitoring
 from homeostat.ports import ControlStore
-from homeostat.records import Finding, Policy, Progress
+from homeostat.records import Policy, Progress
 from homeostat.registry.service import Registry
 
 
@@ -26,13 +25,11 @@ class MonitorController:
         registry: Registry,
         monitoring: Monitoring,
         alerts: Alerts,
-        on_findings: Callable[[list[Finding]], None] | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
         self._monitoring = monitoring
         self._alerts = alerts
-        self._on_findings = on_findings
 
     def reconcile(self, view: ModelView, policy: Policy, now: datetime) -> bool:
         version = self._registry.production(view.model)
@@ -40,8 +37,6 @@ class MonitorController:
             return False
         findings = self._monitoring.look(watched(view, self._registry, version, policy), policy, now=now)
         self._alerts.take(findings, policy.alerts)
-        if self._on_findings is not None:
-            self._on_findings(findings)
         self._done(view.model, version.number, now)
         return True
 

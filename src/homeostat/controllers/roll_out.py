@@ -23,13 +23,11 @@ class RolloutController:
         registry: Registry,
         rollouts: Rollouts,
         on_route: Callable[[str, datetime], None],
-        on_look: Callable[..., None] | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
         self._rollouts = rollouts
         self._on_route = on_route
-        self._on_look = on_look
 
     def reconcile(self, view: ModelView, policy: Policy, now: datetime) -> bool:
         started = self._start(view, policy, now)
@@ -38,8 +36,6 @@ class RolloutController:
             return started
         baseline = self._registry.version(view.model, rollout.baseline)
         facts = rollout_facts(view, rollout, baseline, policy, now)
-        if self._on_look is not None:
-            self._on_look(rollout, facts, policy)
         following = self._rollouts.advance(rollout, facts, policy)
         changed = started or following.revision != rollout.revision
         if changed:

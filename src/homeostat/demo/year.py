@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
@@ -88,7 +88,6 @@ class Year:
     version: npt.NDArray[np.int64]
     history: Batch
     labels_used: int
-    batch_ends: list[int] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -118,7 +117,6 @@ def live_through(
     outputs: list[npt.NDArray[Any]] = []
     versions: list[npt.NDArray[np.int64]] = []
     waiting = _Waiting()
-    ends: list[int] = []
     shipped = False
     emails = labels = 0
     now = YEAR_START
@@ -138,7 +136,6 @@ def live_through(
             versions.append(answer.version)
             waiting.add(batch)
             emails += batch.rows
-            ends.append(emails)
         ids, values, moments = waiting.take(as_datetime64(following))
         if len(ids):
             labels += system.label(MODEL, ids, values.tolist(), event_time=moments, source="analyst")
@@ -154,7 +151,6 @@ def live_through(
         version=np.concatenate(versions),
         history=history,
         labels_used=labels,
-        batch_ends=ends,
     )
 
 

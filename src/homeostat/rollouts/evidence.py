@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -38,15 +38,16 @@ class Pairs:
 
     def since(self, moment: int) -> Pairs:
         """The pairs whose rows were served from a moment (microseconds of UTC) on."""
-        keep = self.event_time >= moment
-        return Pairs(
-            self.task,
-            self.truth[keep],
-            self.candidate[keep],
-            self.baseline[keep],
-            self.event_time[keep],
-            self.positive,
-            self.error_bound,
+        return self.take(self.event_time >= moment)
+
+    def take(self, keep: npt.NDArray[np.bool_]) -> Pairs:
+        """The pairs that `keep` marks."""
+        return replace(
+            self,
+            truth=self.truth[keep],
+            candidate=self.candidate[keep],
+            baseline=self.baseline[keep],
+            event_time=self.event_time[keep],
         )
 
 
@@ -103,16 +104,7 @@ def compare_within(pairs: Pairs, *, positives: bool) -> Comparison | None:
     keep = (pairs.truth == pairs.positive) == positives
     if not keep.any():
         return None
-    return compare(
-        Pairs(
-            pairs.task,
-            pairs.truth[keep],
-            pairs.candidate[keep],
-            pairs.baseline[keep],
-            pairs.event_time[keep],
-            pairs.positive,
-        )
-    )
+    return compare(pairs.take(keep))
 
 
 def failure_log_evidence(rows: int, failures: int, allowed: float) -> float:

@@ -277,8 +277,6 @@ def open_system(
     clock: Clock | None = None,
     in_memory: bool = False,
     on_alert: Callable[[Alert], None] | None = None,
-    on_findings: Callable[[list[Finding]], None] | None = None,
-    on_rollout_look: Callable[..., None] | None = None,
     holder: str | None = None,
 ) -> System:
     """Open the stores of a home folder (or fresh ones in memory) and wire all services over them."""
@@ -323,10 +321,8 @@ def open_system(
     loop = Loop(
         store=store,
         controllers=(
-            MonitorController(store, registry, Monitoring(store), alerts, on_findings),
-            RolloutController(
-                store, registry, rollouts, lambda model, now: _refresh(gateway, model, now), on_rollout_look
-            ),
+            MonitorController(store, registry, Monitoring(store), alerts),
+            RolloutController(store, registry, rollouts, lambda model, now: _refresh(gateway, model, now)),
             HealController(store, registry, retraining, seed=settings.seed),
             RetrainController(store, retraining),
             SealController(log),
