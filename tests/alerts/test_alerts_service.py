@@ -115,7 +115,7 @@ def test_mild_findings_open_nothing(alerts, told):
 
 def test_acknowledge_and_worse(alerts, told):
     (alert,) = alerts.take([finding("drift")], POLICY)
-    assert alerts.acknowledge(alert.id, by="ann").acknowledged_by == "ann"
+    assert alerts.acknowledge(alert.id, by="ann", at=NOW).acknowledged_by == "ann"
     alerts.take([finding("drift", look=1)], POLICY)
     assert alerts.list("m")[0].state is AlertState.ACKNOWLEDGED
     assert len(told) == 1
@@ -126,12 +126,15 @@ def test_acknowledge_and_worse(alerts, told):
 
 def test_by_hand(alerts):
     (alert,) = alerts.take([finding("drift")], POLICY)
-    assert alerts.resolve(alert.id, at=NOW).state is AlertState.RESOLVED
-    for order in (lambda: alerts.resolve(alert.id, at=NOW), lambda: alerts.acknowledge(alert.id, by="ann")):
+    assert alerts.resolve(alert.id, by="ann", at=NOW).state is AlertState.RESOLVED
+    for order in (
+        lambda: alerts.resolve(alert.id, by="ann", at=NOW),
+        lambda: alerts.acknowledge(alert.id, by="ann", at=NOW),
+    ):
         with pytest.raises(Conflict):
             order()
     with pytest.raises(UnknownRecord):
-        alerts.acknowledge("no such", by="ann")
+        alerts.acknowledge("no such", by="ann", at=NOW)
 
 
 def test_a_channel_that_is_down_stops_neither_the_others_nor_the_alert(store, told, caplog):

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -346,6 +347,100 @@ def test_threads_lose_no_update(store):
     assert get(store, Progress, "c:spam").state == {"n": 100}
 
 
+def test_count_is_what_a_list_would_hold(store):
+    assert store_count(store, Decision) == 0
+    add(store, decision(1), decision(2, model="other"), decision(3))
+    assert store_count(store, Decision) == 3
+    assert store_count(store, Decision, model="spam") == 2
+    assert store_count(store, Decision, model="none") == 0
+    assert store_count(store, Finding) == 0
+    with store.begin() as transaction:
+        transaction.insert(decision(4))
+        assert transaction.count(Decision, model="spam") == 3
+
+
+def store_count(store, kind, **which):
+    with store.read() as transaction:
+        return transaction.count(kind, **which)
+
+
+def test_the_revision_changes_with_what_is_committed_and_only_then(store):
+    first = store.revision()
+    assert store.revision() == first
+    with store.read() as transaction:
+        transaction.list(Decision)
+    with store.begin() as transaction:
+        transaction.list(Decision)
+    with pytest.raises(ValueError, match="undone"):
+        insert_and_raise(store)
+    assert store.revision() == first
+    seen = [first]
+    add(store, decision(1), decision(2))
+    seen.append(store.revision())
+    lease = Lease(name="loop", holder="a", until=NOW)
+    add(store, lease)
+    seen.append(store.revision())
+    with store.begin() as transaction:
+        transaction.replace(msgspec.structs.replace(lease, holder="b"))
+        assert store.revision() == seen[-1]
+    seen.append(store.revision())
+    assert len(set(seen)) == len(seen)
+    assert store.revision() == seen[-1]
+
+
+def insert_and_raise(store):
+    with store.begin() as transaction:
+        transaction.insert(decision(9))
+        raise ValueError("undone")
+
+
+def test_the_revision_may_be_asked_by_many_threads(store):
+    failures, seen = [], []
+
+    def work(number):
+        try:
+            for turn in range(20):
+                before = store.revision()
+                add(store, decision(f"{number}-{turn}"))
+                seen.append(store.revision() != before)
+        except Exception as error:
+            failures.append(error)
+
+    in_threads(8, work)
+    assert failures == []
+    assert seen == [True] * 160
+
+
+def in_threads(count, work):
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_many_threads_read_while_others_write(store):
+    failures = []
+
+    def work(number):
+        try:
+            for turn in range(20):
+                if number % 2:
+                    add(store, decision(f"{number}-{turn}a"), decision(f"{number}-{turn}b"))
+                else:
+                    with store.read() as transaction:
+                        # Both of a transaction or neither, and one state however often it is asked.
+                        count = transaction.count(Decision)
+                        assert count % 2 == 0
+                        assert len(transaction.list(Decision)) == count
+        except Exception as error:
+            failures.append(error)
+
+    in_threads(24, work)
+    assert failures == []
+    assert store_count(store, Decision) == 12 * 20 * 2
+
+
 # SQLite: what the database itself keeps.
 @pytest.mark.parametrize("kind", APPEND_ONLY, ids=lambda kind: kind.table)
 @pytest.mark.parametrize(
@@ -495,3 +590,110 @@ def test_times_keep_their_microseconds(store):
     late = NOW + timedelta(microseconds=1)
     add(store, Lease(name="a", holder="", until=late))
     assert get(store, Lease, "a").until == late
+
+
+ADD_ONE = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from homeostat.records import Decision
+from homeostat.stores.sqlite import SqliteControlStore
+store = SqliteControlStore(Path(sys.argv[1]))
+with store.begin() as transaction:
+    transaction.insert(Decision(id="other", model="spam", at=datetime.now(UTC), kind="k", actor="", reason=""))
+"""
+
+
+def test_sqlite_revision_changes_with_what_other_processes_commit(sqlite_store, tmp_path):
+    first = sqlite_store.revision()
+    subprocess.run([sys.executable, "-c", ADD_ONE, str(tmp_path / "control.db")], check=True, timeout=60)
+    second = sqlite_store.revision()
+    assert second != first
+    assert sqlite_store.revision() == second
+    # Opening and reading alone is no change.
+    other = SqliteControlStore(tmp_path / "control.db")
+    assert get(other, Decision, "other") is not None
+    other.close()
+    assert sqlite_store.revision() == second
+
+
+CREATE_AT_ONCE = """
+import sys, time
+from pathlib import Path
+from homeostat.stores.sqlite import SqliteControlStore, SqlitePredictionLog
+home = Path(sys.argv[1])
+print("ready", flush=True)
+start = float(sys.stdin.readline())
+for turn in range(int(sys.argv[2])):
+    while time.time() < start + turn * 0.05:
+        pass
+    store = SqliteControlStore(home / str(turn) / "control.db")
+    log = SqlitePredictionLog(home / str(turn) / "log.db", home / str(turn) / "log")
+    with store.begin():
+        pass
+    log.blocks_after("spam", 0)
+    store.close()
+    log.close()
+"""
+
+
+def test_sqlite_processes_create_one_home_at_the_same_instant(tmp_path):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", CREATE_AT_ONCE, str(tmp_path), "30"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        process.stdout.readline()
+    start = time.time() + 0.1
+    for process in processes:
+        process.stdin.write(f"{start}\n".encode())
+        process.stdin.flush()
+    assert [(process.communicate(timeout=120)[1], process.returncode) for process in processes] == [(b"", 0)] * 3
+
+
+def test_sqlite_makes_the_tables_that_a_newer_version_added(tmp_path):
+    path = tmp_path / "control.db"
+    store = SqliteControlStore(path)
+    add(store, decision(1))
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.executescript("DROP TABLE lease; DROP INDEX decision_in_order; PRAGMA user_version=1")
+    connection.close()
+    store = SqliteControlStore(path)
+    add(store, Lease(name="loop", holder="a", until=NOW))
+    assert get(store, Decision, "spam-1") == decision(1)
+    store.close()
+    connection = sqlite3.connect(path)
+    plan = connection.execute("EXPLAIN QUERY PLAN SELECT body FROM decision WHERE model = 'a' ORDER BY sequence DESC")
+    steps = [row[-1] for row in plan]
+    connection.close()
+    assert len(steps) == 1, steps
+    assert "decision_in_order" in steps[0]
+
+
+def test_sqlite_waits_for_a_writer_in_another_process(sqlite_store, tmp_path):
+    other = sqlite3.connect(tmp_path / "control.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    freed = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+    freed.start()
+    add(sqlite_store, decision(1))
+    freed.join()
+    other.close()
+    assert get(sqlite_store, Decision, "spam-1") is not None
+
+
+def test_a_closed_sqlite_store_opens_again_when_it_is_used(tmp_path):
+    store = SqliteControlStore(tmp_path / "control.db")
+    store.revision()
+    store.close()
+    store.close()
+    before = store.revision()
+    add(store, decision(1))
+    assert store.revision() != before
+    assert get(store, Decision, "spam-1") is not None
+    store.close()

@@ -1,11 +1,13 @@
 """What every prediction log does, whatever it is made of."""
 
+import contextlib
 import dataclasses
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -16,7 +18,7 @@ from homeostat.frames import Columns
 from homeostat.records import LabelBlock, PredictionBlock, as_datetime64
 from homeostat.stores import memory, parquet
 from homeostat.stores.memory import MemoryPredictionLog
-from homeostat.stores.sqlite import SqlitePredictionLog
+from homeostat.stores.sqlite import SqlitePredictionLog, writer
 
 START = datetime(2025, 3, 1, 9, 10, tzinfo=UTC)
 LATER = START + timedelta(days=1)
@@ -275,7 +277,356 @@ def test_threads_append_at_once(log):
     assert len(set(ids)) == 50
 
 
+def in_threads(count, work):
+    """Run it in many threads at once; returns what they raised."""
+    raised = []
+
+    def run(number):
+        try:
+            work(number)
+        except Exception as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def test_every_acknowledged_row_is_there_once(log):
+    acknowledged = []
+
+    def write(number):
+        for turn in range(25):
+            name = f"{number}-{turn}"
+            sequence = log.append([served([name, f"common-{turn}"]), shadow([name])])
+            acknowledged.append((name, sequence))
+            log.append_labels(labels([name], ["1"]))
+
+    assert in_threads(16, write) == []
+    found = {}
+    for sequence, block in log.blocks_after("spam", 0):
+        if not block.shadow:
+            for id_ in block.ids:
+                found.setdefault(id_, []).append(sequence)
+    assert {name for name, _ in acknowledged} | {f"common-{turn}" for turn in range(25)} == set(found)
+    assert all(len(sequences) == 1 for sequences in found.values())
+    # What an append returns is at or past its own rows, and nothing of it comes later.
+    assert all(found[name][0] <= sequence for name, sequence in acknowledged)
+    label_ids = [id_ for _, block in log.labels_after("spam", 0) for id_ in block.ids]
+    assert sorted(label_ids) == sorted(name for name, _ in acknowledged)
+
+
+def test_readers_that_follow_miss_nothing_while_others_write(log):
+    done = threading.Event()
+    seen = []
+
+    def follow():
+        last = 0
+        while True:
+            is_last = done.is_set()
+            for sequence, block in log.blocks_after("spam", last):
+                assert sequence > last
+                last = sequence
+                seen.extend(block.ids.tolist())
+            if is_last:
+                return
+
+    reader = threading.Thread(target=follow)
+    reader.start()
+    assert in_threads(8, lambda number: [log.append([served([f"{number}-{turn}"])]) for turn in range(20)]) == []
+    done.set()
+    reader.join()
+    assert sorted(seen) == sorted(f"{number}-{turn}" for number in range(8) for turn in range(20))
+
+
 # SQLite and Parquet.
+def held_up(log):
+    """Another process' write lock: what is appended meanwhile becomes one group."""
+    other = sqlite3.connect(log._database.path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def start_appends(log, blocks):
+    """Append each block in a thread of its own, once one append holds up the writer; gives what came of each."""
+    outcomes = {}
+
+    def append(number, block):
+        try:
+            outcomes[number] = log.append([block])
+        except Exception as error:
+            outcomes[number] = error
+
+    threads = [threading.Thread(target=append, args=(number, block)) for number, block in enumerate(blocks)]
+    threads[0].start()
+    # The first is on its way to the database, so that the others wait behind it.
+    wait_until(lambda: log._writer._thread is not None and log.queue_depth() == 0)
+    for thread in threads[1:]:
+        thread.start()
+    wait_until(lambda: log.queue_depth() == len(blocks) - 1)
+    return threads, outcomes
+
+
+def finish(threads, other):
+    other.execute("COMMIT")
+    other.close()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_group_is_one_transaction(sqlite_log, tmp_path):
+    other = held_up(sqlite_log)
+    threads, outcomes = start_appends(sqlite_log, [served([f"id{n}"]) for n in range(20)])
+    watch = sqlite3.connect(tmp_path / "log.db")
+    before = watch.execute("PRAGMA data_version").fetchone()[0]
+    finish(threads, other)
+    assert sorted(outcomes.values()) == list(range(1, 21))
+    # SQLite counts the transactions that others committed: that of the first append, and one for all others.
+    assert 1 <= watch.execute("PRAGMA data_version").fetchone()[0] - before <= 2
+    watch.close()
+    assert sqlite_log.queue_depth() == 0
+    assert (sqlite_log.written, sqlite_log.failed) == (20, 0)
+
+
+def test_a_bad_job_spoils_no_other_of_its_group(sqlite_log):
+    # A version that is more than SQLite can hold fails in the database, after the first row went in.
+    broken = dataclasses.replace(shadow(["bad", "worse"]), version=BadVersions([7, 2**64 - 1]))
+    other = held_up(sqlite_log)
+    threads, outcomes = start_appends(sqlite_log, [served(["a", "x"]), served(["b"]), broken, served(["c", "x"])])
+    finish(threads, other)
+    assert isinstance(outcomes.pop(2), OverflowError)
+    assert all(isinstance(sequence, int) for sequence in outcomes.values())
+    ids = [id_ for block in ids_of(sqlite_log.blocks_after("spam", 0)) for id_ in block]
+    assert sorted(ids) == ["a", "b", "c", "x"]
+    assert (sqlite_log.written, sqlite_log.failed) == (4, 2)
+    # Nothing of it stayed, so that the same ids may come again.
+    sqlite_log.append([shadow(["bad", "worse"], version=7)])
+    assert ids_of(sqlite_log.blocks_after("spam", 0))[-1] == ["bad", "worse"]
+
+
+class BadVersions(np.ndarray):
+    """Versions that Arrow takes and SQLite does not."""
+
+    def __new__(cls, values):
+        made = np.array([value % 2**31 for value in values]).view(cls)
+        made.given = values
+        return made
+
+    def tolist(self):
+        return self.given
+
+
+def test_a_group_that_can_not_be_committed_fails_whole(sqlite_log, tmp_path, monkeypatch):
+    original = writer.writing
+
+    @contextlib.contextmanager
+    def full_disk(connection):
+        with original(connection):
+            yield
+            raise sqlite3.OperationalError("database or disk is full")
+
+    other = held_up(sqlite_log)
+    threads, outcomes = start_appends(sqlite_log, [served([f"id{n}"]) for n in range(5)])
+    monkeypatch.setattr(writer, "writing", full_disk)
+    finish(threads, other)
+    monkeypatch.undo()
+    failed = [outcome for outcome in outcomes.values() if isinstance(outcome, StorageFailed)]
+    assert len(failed) >= 4
+    assert len({id(error) for error in failed}) == len(failed)
+    assert all("disk is full" in str(error) for error in failed)
+    assert sqlite_log.failed == len(failed)
+    # Once there is room again, it goes on, and the same rows may be sent again.
+    for n in range(5):
+        sqlite_log.append([served([f"id{n}"])])
+    assert sorted(ids_of(sqlite_log.blocks_after("spam", 0))) == [[f"id{n}"] for n in range(5)]
+
+
+def test_a_full_queue_holds_writers_up_and_loses_nothing(sqlite_log, monkeypatch):
+    monkeypatch.setattr(writer, "QUEUE_JOBS", 3)
+    other = held_up(sqlite_log)
+    threads = [
+        threading.Thread(target=lambda n=n: sqlite_log.append([served([f"id{n}"])]), daemon=True) for n in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: sqlite_log.queue_depth() == 3)
+    time.sleep(0.1)
+    assert sqlite_log.queue_depth() == 3
+    assert ids_of(sqlite_log.blocks_after("spam", 0)) == []
+    finish(threads, other)
+    assert sorted(ids_of(sqlite_log.blocks_after("spam", 0))) == sorted([f"id{n}"] for n in range(12))
+
+
+def test_close_writes_what_waits_and_takes_nothing_more(tmp_path):
+    log = open_log(tmp_path)
+    other = held_up(log)
+    threads, outcomes = start_appends(log, [served([f"id{n}"]) for n in range(6)])
+    closing = threading.Thread(target=log.close)
+    closing.start()
+    wait_until(lambda: log._writer.is_closed)
+    with pytest.raises(StorageFailed, match="closed"):
+        log.append([served(["late"])])
+    finish([*threads, closing], other)
+    assert sorted(outcomes.values()) == list(range(1, 7))
+    for use in (
+        lambda: log.append([served(["late"])]),
+        lambda: log.append_labels(labels(["a"], ["1"])),
+        lambda: log.blocks_after("spam", 0),
+        lambda: log.features_after("spam", 0),
+        lambda: log.labels_after("spam", 0),
+        lambda: log.seal(LATER),
+    ):
+        with pytest.raises(StorageFailed, match="closed"):
+            use()
+    log.close()
+    again = open_log(tmp_path)
+    assert sorted(ids_of(again.blocks_after("spam", 0))) == [[f"id{n}"] for n in range(6)]
+    again.close()
+
+
+def test_reads_do_not_wait_for_the_writer(sqlite_log):
+    sqlite_log.append([served(["a"])])
+    other = held_up(sqlite_log)
+    threads, _ = start_appends(sqlite_log, [served(["b"])])
+    assert ids_of(sqlite_log.features_after("spam", 0)) == [["a"]]
+    assert sqlite_log.labels_after("spam", 0) == []
+    finish(threads, other)
+    assert ids_of(sqlite_log.features_after("spam", 0)) == [["a"], ["b"]]
+
+
+def test_the_thread_begins_with_the_first_write(tmp_path):
+    before = threading.active_count()
+    log = open_log(tmp_path)
+    assert log.blocks_after("spam", 0) == []
+    assert threading.active_count() == before
+    log.append([served(["a"])])
+    assert threading.active_count() == before + 1
+    log.close()
+    assert threading.active_count() == before
+
+
+def test_counts_are_of_rows_that_are_new(sqlite_log):
+    sqlite_log.append([served(["a", "b"]), shadow(["a", "b"])])
+    sqlite_log.append([served(["b", "c"])])
+    assert (sqlite_log.written, sqlite_log.failed) == (5, 0)
+
+
+SEAL_AND_WRITE = """
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+import numpy as np
+from homeostat.frames import Columns
+from homeostat.records import PredictionBlock
+from homeostat.stores.sqlite import SqlitePredictionLog
+def o(*values): return np.array(values, dtype=object)
+START = datetime(2025, 3, 1, tzinfo=UTC)
+log = SqlitePredictionLog(Path(sys.argv[1]) / "log.db", Path(sys.argv[1]) / "sealed")
+for n in range(40):
+    at = np.datetime64(START.replace(tzinfo=None)) + np.timedelta64(n * 20, "m")
+    log.append([PredictionBlock(model="spam", shadow=False, ids=o(f"{sys.argv[2]}-{n}"),
+        event_time=np.array([at], "M8[us]"), version=np.array([1]), arm=o("control"), entity=o("e"), output=o("1"),
+        score=np.array([.5]), latency_ms=np.array([1.]), error=o(None), features=Columns({"x": np.array([float(n)])}))])
+    if n % 3 == 2:
+        log.seal(START + timedelta(minutes=n * 20))
+log.close()
+"""
+
+
+def test_one_process_reads_what_others_write_and_seal(tmp_path):
+    processes = [
+        subprocess.Popen([sys.executable, "-c", SEAL_AND_WRITE, str(tmp_path), name], stderr=subprocess.PIPE)
+        for name in ("p", "q")
+    ]
+    log = open_log(tmp_path)
+    seen, last = [], 0
+    while True:
+        is_last = all(process.poll() is not None for process in processes)
+        for sequence, block in log.features_after("spam", last):
+            last = sequence
+            seen += zip(block.ids.tolist(), block.features["x"].tolist(), strict=True)
+        if is_last:
+            break
+    assert [(process.communicate()[1], process.returncode) for process in processes] == [(b"", 0)] * 2
+    expected = sorted((f"{name}-{n}", float(n)) for name in "pq" for n in range(40))
+    assert sorted(seen) == expected
+    whole = [(id_, x) for _, b in log.features_after("spam", 0) for id_, x in zip(b.ids, b.features["x"], strict=True)]
+    assert sorted(whole) == expected
+    assert len(list((tmp_path / "sealed").rglob("*.parquet"))) > 10
+    log.close()
+
+
+def test_a_log_of_an_earlier_layout_is_read_on(sqlite_log, tmp_path):
+    import pyarrow as pa
+
+    given = served(["a", "b"], features={"x": np.array([1.5, np.nan]), "c": objects(["v", None])})
+    sqlite_log.append([given])
+    sink = pa.BufferOutputStream()
+    columns = pa.table({"feature.x": pa.array([1.5, float("nan")]), "feature.c": pa.array(["v", None])})
+    with pa.ipc.new_stream(sink, columns.schema) as stream:
+        stream.write_table(columns)
+    connection = sqlite3.connect(tmp_path / "log.db")
+    with connection:
+        connection.execute("UPDATE block SET features = ?", (bytes(sink.getvalue()),))
+        connection.execute("DROP INDEX block_by_hour")
+        connection.execute("PRAGMA user_version=0")
+    connection.close()
+    again = open_log(tmp_path)
+    again.append([dataclasses.replace(given, ids=objects(["c", "d"]))])
+    for sealed in (False, True):
+        if sealed:
+            assert again.seal(LATER) == 4
+        one, two = again.features_after("spam", 0)
+        assert_same(one[1], given)
+        assert_same(two[1], dataclasses.replace(given, ids=objects(["c", "d"])))
+    again.close()
+
+
+def test_a_log_of_a_newer_schema_is_refused(tmp_path):
+    open_log(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / "log.db")
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+    with pytest.raises(StorageFailed, match="newer"):
+        open_log(tmp_path)
+
+
+def test_appending_goes_on_while_an_hour_is_sealed(sqlite_log, monkeypatch):
+    sqlite_log.append([served(["a"])])
+    original = parquet.write_sealed
+
+    def write_slowly(*given, **more):
+        sqlite_log.append([served(["b"])])
+        return original(*given, **more)
+
+    monkeypatch.setattr("homeostat.stores.sqlite.log.write_sealed", write_slowly)
+    assert sqlite_log.seal(LATER) == 1
+    monkeypatch.undo()
+    assert ids_of(sqlite_log.features_after("spam", 0)) == [["a"], ["b"]]
+    assert sqlite_log.seal(LATER) == 1
+    assert ids_of(sqlite_log.features_after("spam", 0)) == [["a"], ["b"]]
+
+
+def test_only_one_seals_at_a_time(sqlite_log, tmp_path, monkeypatch):
+    sqlite_log.append([served(["a"])])
+    monkeypatch.setattr("homeostat.stores.sqlite.log.SEALING_SECONDS", 0.05)
+    other = sqlite3.connect(tmp_path / "log.sealing", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    assert sqlite_log.seal(LATER) == 0
+    other.close()
+    assert sqlite_log.seal(LATER) == 1
+
+
 KILLED = """
 import os, sys
 from pathlib import Path
@@ -433,15 +784,21 @@ def test_two_store_objects_write_one_file(tmp_path):
     log.close()
 
 
-@pytest.mark.parametrize("damage", ["missing", "broken"])
+@pytest.mark.parametrize("damage", ["missing", "broken", "another"])
 def test_a_sealed_file_that_can_not_be_read_is_said(sqlite_log, tmp_path, damage):
     sqlite_log.append([served(["a"])])
     sqlite_log.seal(LATER)
     [file] = (tmp_path / "sealed").rglob("*.parquet")
     if damage == "missing":
         file.unlink()
-    else:
+    elif damage == "broken":
         file.write_bytes(b"nonsense")
+    else:
+        # A whole Parquet file, of other rows.
+        sqlite_log.append([served(["b"], score=np.array([0.9]))])
+        sqlite_log.seal(LATER)
+        [later] = set((tmp_path / "sealed").rglob("*.parquet")) - {file}
+        file.write_bytes(later.read_bytes())
     with pytest.raises(StorageFailed, match=r"09h-served-1-1\.parquet"):
         sqlite_log.blocks_after("spam", 0)
 
@@ -486,8 +843,10 @@ def test_a_log_that_breaks_while_in_use_says_so(sqlite_log, tmp_path):
 def test_durability_sets_what_sqlite_waits_for(tmp_path):
     for durability, level in (("process", 1), ("power", 2)):
         log = open_log(tmp_path, durability=durability)
-        assert log._connection.execute("PRAGMA synchronous").fetchone() == (level,)
-        assert log._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        connection = log._database.connect()
+        assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        connection.close()
         log.close()
     assert os.path.exists(tmp_path / "log.db")
     assert memory.MemoryPredictionLog().seal(LATER) == 0

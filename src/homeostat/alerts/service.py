@@ -58,7 +58,7 @@ class Alerts:
                 if held is None:
                     if not deserves(finding, policy):
                         continue
-                    alert = opened(finding, len(transaction.list(Alert, model=model)) + 1)
+                    alert = opened(finding, transaction.count(Alert, model=model) + 1)
                     transaction.insert(alert)
                     record_decision(
                         transaction,
@@ -96,21 +96,34 @@ class Alerts:
             if alert.resolved_at is None or resolved_since is None or alert.resolved_at >= resolved_since
         ]
 
-    def acknowledge(self, alert_id: str, *, by: str) -> Alert:
+    def acknowledge(self, alert_id: str, *, by: str, at: datetime) -> Alert:
         """Somebody looks after it. Raises `UnknownRecord`, or `Conflict` where it is resolved."""
-        return self._change(alert_id, {"state": AlertState.ACKNOWLEDGED, "acknowledged_by": by})
+        fields: dict[str, object] = {"state": AlertState.ACKNOWLEDGED, "acknowledged_by": by}
+        return self._change(alert_id, fields, kind="acknowledged", by=by, at=at)
 
-    def resolve(self, alert_id: str, *, at: datetime) -> Alert:
+    def resolve(self, alert_id: str, *, by: str, at: datetime) -> Alert:
         """Close it by hand."""
-        return self._change(alert_id, {"state": AlertState.RESOLVED, "resolved_at": at})
+        return self._change(
+            alert_id, {"state": AlertState.RESOLVED, "resolved_at": at}, kind="resolved", by=by, at=at
+        )
 
-    def _change(self, alert_id: str, fields: dict[str, object]) -> Alert:
+    def _change(self, alert_id: str, fields: dict[str, object], *, kind: str, by: str, at: datetime) -> Alert:
         with self._store.begin() as transaction:
             alert = transaction.get(Alert, alert_id)
             if alert is None:
                 raise UnknownRecord(kind="alert", key=alert_id)
             if alert.state is AlertState.RESOLVED:
                 raise Conflict(f"Alert '{alert_id}' is resolved already.", alert=alert_id)
+            record_decision(
+                transaction,
+                alert.model,
+                kind=kind,
+                at=at,
+                actor=by,
+                reason=f"{alert_id}, by hand",
+                rule=alert.subject,
+                inputs={"alert": alert_id, "severity": alert.severity.value},
+            )
             return transaction.replace(msgspec.structs.replace(alert, **fields))
 
     def _tell(self, alert: Alert, finding: Finding) -> None:

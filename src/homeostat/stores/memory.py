@@ -24,6 +24,7 @@ class MemoryControlStore:
     def __init__(self) -> None:
         self._tables: dict[str, dict[str, Record]] = {table.name: {} for table in SCHEMA.values()}
         self._lock = threading.RLock()
+        self._revision = 0
 
     @contextmanager
     def begin(self) -> Iterator[MemoryTransaction]:
@@ -35,8 +36,13 @@ class MemoryControlStore:
             except BaseException:
                 transaction.undo()
                 raise
+            self._revision += transaction.has_written
 
     read = begin
+
+    def revision(self) -> int:
+        """A number that grows with every transaction that changed something."""
+        return self._revision
 
     def close(self) -> None:
         """Nothing is held."""
@@ -48,6 +54,11 @@ class MemoryTransaction:
     def __init__(self, tables: dict[str, dict[str, Record]]) -> None:
         self._tables = tables
         self._journal: list[tuple[str, str, Record | None]] = []
+
+    @property
+    def has_written(self) -> bool:
+        """Whether anything was changed so far."""
+        return bool(self._journal)
 
     def get(self, kind: type[R], key: str) -> R | None:
         return cast("R | None", self._tables[kind.table].get(key))
@@ -70,6 +81,10 @@ class MemoryTransaction:
             if (model is None or model_of(record) == model) and (not states or state(record) in states):
                 found.append(cast("R", record))
         return found
+
+    def count(self, kind: type[R], *, model: str | None = None) -> int:
+        records = self._tables[kind.table].values()
+        return len(records) if model is None else sum(model_of(record) == model for record in records)
 
     def insert(self, record: Record) -> None:
         table = self._tables[record.table]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 
 from homeostat.errors import InvalidInput
+from homeostat.ports import R
 from homeostat.records import (
     TABLES,
     Alert,
@@ -78,7 +80,7 @@ def encode(record: Record) -> bytes:
     try:
         body = msgspec.json.encode(record, enc_hook=_plain)
         # JSON has no NaN: a number that must be there would come back as null, and the record never again.
-        msgspec.json.decode(body, type=type(record))
+        _decoder(type(record)).decode(body)
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise InvalidInput(
             f"The {record.table} '{record.key}' can't be stored: {error}. Numbers must be finite.",
@@ -86,6 +88,25 @@ def encode(record: Record) -> bytes:
             key=record.key,
         ) from error
     return body
+
+
+# Controllers read the same few records again and again, in every round of every pass.
+REMEMBERED = 1024
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _remembered(kind: type[Record], body: bytes) -> Record:
+    return _decoder(kind).decode(body)
+
+
+def decode(kind: type[R], body: bytes) -> R:
+    """A record from its JSON. The same bytes may give the same object: records are never changed in place."""
+    return cast("R", _remembered(kind, body))
+
+
+@cache
+def _decoder(kind: type[Record]) -> msgspec.json.Decoder[Record]:
+    return msgspec.json.Decoder(kind)
 
 
 def _plain(value: Any) -> Any:
