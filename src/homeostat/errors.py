@@ -68,6 +68,12 @@ class InvalidFeatures(InvalidInput):
     code = "invalid_features"
 
 
+class Unanswerable(InvalidInput):
+    """A model gives no finite answer for a row, though its features have the right types."""
+
+    code = "unanswerable"
+
+
 class InvalidTrainer(InvalidInput):
     """A trainer can't be imported or is not callable."""
 
@@ -80,11 +86,50 @@ class InvalidLabel(InvalidInput):
     code = "invalid_label"
 
 
+class InvalidRequest(InvalidInput):
+    """The body or the parameters of a request can't be read as what they should be."""
+
+    code = "invalid_request"
+
+
+class TooLarge(InvalidInput):
+    """A request is larger than the server takes."""
+
+    code = "too_large"
+
+
+# What a caller may not do.
+class Unauthorized(HomeostatError):
+    """The request carries no token, or a wrong one."""
+
+    code = "unauthorized"
+    template = "This server asks for a token: send it as 'Authorization: Bearer TOKEN', or set HOMEOSTAT_TOKEN."
+
+
+class Forbidden(HomeostatError):
+    """The request comes from a page or under a name that the server does not trust."""
+
+    code = "forbidden"
+
+
+class MethodNotAllowed(HomeostatError):
+    """The address exists, but not for that method."""
+
+    code = "method_not_allowed"
+
+
 # Names that do not exist.
 class NotFound(HomeostatError):
     """The thing that was named does not exist."""
 
     code = "not_found"
+
+
+class UnknownPath(NotFound):
+    """The server has no such address."""
+
+    code = "unknown_path"
+    template = "There is nothing at this address. GET /api/v1/openapi.json lists what there is."
 
 
 class UnknownModel(NotFound):
@@ -188,10 +233,32 @@ class ScoringFailed(HomeostatError):
     code = "scoring_failed"
 
 
+class NotReady(HomeostatError):
+    """The server can't answer for every model yet, or is about to stop."""
+
+    code = "not_ready"
+
+
+class InternalError(HomeostatError):
+    """Something broke that nobody foresaw; the server's log has the details under the request's id."""
+
+    code = "internal_error"
+    template = "Something broke in the server. Its log tells what, under request_id {request_id}."
+
+
 class StorageFailed(HomeostatError):
     """A store can't be written or read."""
 
     code = "storage_failed"
+
+
+class ServerUnreachable(HomeostatError):
+    """A server can't be reached, or what answers there is not Homeostat."""
+
+    code = "server_unreachable"
+    template = (
+        "The server at {url} can't be used: {reason}. Is that its address, and does 'homeostat serve' run there?"
+    )
 
 
 class MissingDependency(HomeostatError):

@@ -287,7 +287,8 @@ def as_text(column: pa.ChunkedArray) -> Array:
 def label_text(value: Any) -> str | None:
     """One label as a string: `True` is "true", 1.0 is "1", missing (None, NaN, NaT, pandas.NA) is `None`."""
     if isinstance(value, str):
-        return value
+        # numpy.str_ is a text too, but nothing that JSON knows.
+        return str(value)
     if _is_missing(value):
         return None
     if isinstance(value, bool | np.bool_):

@@ -31,12 +31,18 @@ def write_route(
     at: datetime,
     reason: str,
     shadows: tuple[int, ...] = (),
+    lease_until: datetime | None = None,
 ) -> Route:
-    """Append the route that follows; where it says the same as the present one, nothing is written."""
+    """Append the route that follows; where it says the same as the present one, nothing is written.
+
+    `lease_until` is given where the route names a candidate: see `serving.follower`.
+    """
     previous = latest_route(transaction, model)
     if previous is not None and previous.arms == arms and previous.shadows == shadows:
         return previous
-    route = next_route(previous, model, arms, at=at, reason=reason, shadows=shadows)
+    route = next_route(
+        previous, model, arms, at=at, reason=reason, shadows=shadows, lease_until=lease_until
+    )
     transaction.insert(route)
     return route
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import tomllib
@@ -9,17 +10,40 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from homeostat.errors import InvalidSettings
-from homeostat.records import PRESETS, Policy, parse_span, parse_steps
+from homeostat.records import PRESETS, Policy, Section, described, parse_span, parse_steps
 
 PREFIX = "HOMEOSTAT_"
 FILE = "homeostat.toml"
 POLICY = "policy"
+SERVE = "serve"
 DURABILITIES = ("process", "power")
+SHORTEST_TOKEN = 16
+SECRETS = ("token",)
+
+
+class ServeSettings(Section, frozen=True, kw_only=True):
+    """How `homeostat serve` serves."""
+
+    host: Annotated[str, described("address to listen on; beyond this machine a token is asked for")] = "127.0.0.1"
+    port: Annotated[int, described("port to listen on; 0 takes a free one")] = 8080
+    workers: Annotated[int, described("gateway processes on that port")] = 1
+    threads: Annotated[int, described("requests that one process works on at the same time")] = 16
+    model: Annotated[str, described("model that /predict means; empty: the only one")] = ""
+    tick_seconds: Annotated[float, described("seconds between two passes of the controllers")] = 5.0
+    follow_seconds: Annotated[float, described("seconds between two looks of a gateway for a newer route")] = 0.05
+    body_bytes: Annotated[int, described("largest body of a request, in bytes")] = 10_000_000
+    upload_bytes: Annotated[int, described("largest upload of a registration, in bytes")] = 1_000_000_000
+    batch_rows: Annotated[int, described("most rows of a batch")] = 50_000
+    allow_pickle: Annotated[
+        bool, described("take pickled pipelines over HTTP; they can run any code on the server")
+    ] = False
+    log_level: Annotated[str, described("what is logged: info (every request), warning or error")] = "info"
+    grace_seconds: Annotated[float, described("seconds that a stopping server gives to running requests")] = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +70,9 @@ class Settings:
     policy: Policy
     policies: Mapping[str, Policy]
     seed: int
+    server: str = ""
+    token: str = dataclasses.field(default="", repr=False)
+    serve: ServeSettings = dataclasses.field(default_factory=ServeSettings)
 
     def policy_of(self, model: str) -> Policy:
         """The policy that holds for a model."""
@@ -58,12 +85,30 @@ _GENERAL = (
         "durability", "process", "process", "what a logged prediction survives: the death of the process, or power"
     ),
     Setting("seed", 0, 0, "seed of everything random"),
+    Setting("server", "", "", "address of a server that commands are sent to, such as http://127.0.0.1:8080"),
+    Setting("token", "", "", "secret that requests to a server carry; never shown"),
 )
 
 
 def table() -> list[Setting]:
     """Every setting, in order."""
-    return [*_GENERAL, *_walk(POLICY, PRESETS["calibrated"], PRESETS["classic"])]
+    serve = ServeSettings()
+    return [
+        *_GENERAL,
+        *_walk(SERVE, serve, serve),
+        *_walk(POLICY, PRESETS["calibrated"], PRESETS["classic"]),
+    ]
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """The values of all settings by name; of a secret only whether it is set."""
+    general = {setting.name: getattr(settings, setting.name) for setting in _GENERAL}
+    general |= {name: "(set)" if general[name] else "" for name in SECRETS}
+    walked = [
+        *_walk(SERVE, settings.serve, settings.serve),
+        *_walk(POLICY, settings.policy, settings.policy),
+    ]
+    return {**general, "home": str(settings.home), **{setting.name: setting.default for setting in walked}}
 
 
 def _walk(prefix: str, calibrated: msgspec.Struct, classic: msgspec.Struct) -> Iterator[Setting]:
@@ -128,9 +173,10 @@ def _settings(data: dict[str, Any]) -> Settings:
     data = dict(data)
     general = {setting.name: data.pop(setting.name, setting.default) for setting in _GENERAL}
     shared = _as_table(data.pop(POLICY, {}))
+    serve = _serve_from(data.pop(SERVE, {}))
     models = data.pop("models", {})
     if data:
-        known = [setting.name for setting in _GENERAL] + [POLICY, "models"]
+        known = [setting.name for setting in _GENERAL] + [SERVE, POLICY, "models"]
         raise InvalidSettings(f"Unknown settings: {', '.join(sorted(data))}. Known: {', '.join(known)}.")
     if general["durability"] not in DURABILITIES:
         raise InvalidSettings(f"durability is one of {', '.join(DURABILITIES)}, not '{general['durability']}'.")
@@ -144,15 +190,52 @@ def _settings(data: dict[str, Any]) -> Settings:
     try:
         seed = msgspec.convert(general["seed"], int, strict=False)
         home = Path(msgspec.convert(general["home"], str))
+        server, token = (msgspec.convert(general[name], str) for name in ("server", "token"))
     except msgspec.ValidationError as error:
-        raise InvalidSettings(f"seed is a whole number and home a path: {error}.") from error
+        raise InvalidSettings(f"seed is a whole number; home, server and token are texts: {error}.") from error
+    if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):
+        raise InvalidSettings(f"A token is at least {SHORTEST_TOKEN} printable ASCII characters without spaces.")
     return Settings(
         home=home,
         durability=general["durability"],
         policy=policy_from(shared),
         policies=policies,
         seed=seed,
+        server=server,
+        token=token,
+        serve=serve,
     )
+
+
+MOST_PORT = 65_535
+LOG_LEVELS = ("info", "warning", "error")
+
+
+def _serve_from(data: Any) -> ServeSettings:
+    if not isinstance(data, dict):
+        raise InvalidSettings(f"'{SERVE}' is a table of settings of the server.")
+    try:
+        serve = msgspec.convert(data, ServeSettings, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidSettings(f"The settings of the server can't be used: {error}.") from error
+    for name, lowest in (
+        ("workers", 1),
+        ("threads", 1),
+        ("tick_seconds", 0.1),
+        ("follow_seconds", 0.001),
+        ("body_bytes", 1000),
+        ("upload_bytes", 1000),
+        ("batch_rows", 1),
+        ("grace_seconds", 0),
+    ):
+        value = getattr(serve, name)
+        if not math.isfinite(value) or value < lowest:
+            raise InvalidSettings(f"{SERVE}.{name} is a number from {lowest} on, not {value}.")
+    if serve.log_level not in LOG_LEVELS:
+        raise InvalidSettings(f"{SERVE}.log_level is one of {', '.join(LOG_LEVELS)}.")
+    if not 0 <= serve.port <= MOST_PORT or not serve.host:
+        raise InvalidSettings(f"{SERVE}.port is 0 to {MOST_PORT}, and {SERVE}.host an address.")
+    return serve
 
 
 def policy_from(data: Any) -> Policy:
@@ -200,7 +283,7 @@ def _check(policy: Policy) -> None:
         raise InvalidSettings("policy.drift.window_rows is 1 or more, and policy.triggers.schedule_hour 23 at most.")
     parse_steps(policy.rollout.steps)
     parse_steps(policy.rollout.manual_steps)
-    durations = [policy.triggers.label_lag, policy.training.retry_after]
+    durations = [policy.triggers.label_lag, policy.training.retry_after, policy.rollout.lease]
     if policy.triggers.schedule not in ("never", "daily", "weekly", "quarterly"):
         durations.append(policy.triggers.schedule)
     for text in durations:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from homeostat.backtest.data import LabelledTable, prepare, read_table
 from homeostat.backtest.replay import Options
+from homeostat.connectors.tables import LabelledTable, prepare, read_table
 from homeostat.errors import InvalidData, InvalidTarget, InvalidTrainer, TrainingFailed
 from homeostat.ports import TrainingRequest
 from homeostat.retraining.trainers import as_trainer, import_trainer

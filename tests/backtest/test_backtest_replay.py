@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from homeostat.backtest.data import LabelledTable, prepare
 from homeostat.backtest.outcome import by_block
 from homeostat.backtest.replay import Options, initial_rows
+from homeostat.connectors.tables import LabelledTable, prepare
 from homeostat.errors import InvalidData
 from homeostat.settings import load
 from homeostat.wiring import BacktestResult, run_backtest

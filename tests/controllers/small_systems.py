@@ -123,7 +123,7 @@ class Small:
         return self.system.rollouts.list(MODEL)[number]
 
     def decisions(self, kind: str) -> list[Any]:
-        return [decision for decision in self.system.decisions(MODEL) if decision.kind == kind]
+        return [decision for decision in self.system.control.decisions(MODEL) if decision.kind == kind]
 
 
 def small_system(policy: Policy | None = None, *, on_alert: Any = None, accuracy: float = 0.98) -> Small:

@@ -69,8 +69,8 @@ def test_drift_alone_retrains_nothing_where_labels_arrive(small_systems, policy)
         # Other inputs, but the model is still right about them.
         small.send(x=small.rng.uniform(0.6, 1.0, 30), seconds=6 * 3600)
         small.system.tick()
-    newest = small.system.newest_findings(small_systems.MODEL, 1)
-    assert newest["drift"].verdict == "harmed"
+    [drift] = small.system.control.findings(small_systems.MODEL, check="drift", limit=1)
+    assert drift.verdict == "harmed"
     assert small.system.records(Run, small_systems.MODEL) == []
 
 

@@ -132,7 +132,9 @@ def bad_production(small_systems, policy):
 
 
 def retrain(small, small_systems) -> Run:
-    return small.system.retrain(small_systems.MODEL, actor="ann", reason="by hand")
+    run = small.system.control.retrain(small_systems.MODEL, actor="ann", reason="by hand")
+    small.system.tick()
+    return small.system.control.run(small_systems.MODEL, run.id)
 
 
 def untouched(small, small_systems) -> bool:

@@ -63,7 +63,7 @@ def test_from_start_to_end(small, small_systems, policy):
     assert small.rollout().state is RolloutState.COMPLETED
     route = small.system.route(model)
     assert ([arm.version for arm in route.arms], route.shadows) == ([2], ())
-    kinds = [decision.kind for decision in small.system.decisions(model) if decision.version == 2]
+    kinds = [decision.kind for decision in small.system.control.decisions(model) if decision.version == 2]
     assert kinds[-6:] == ["rollout", "step", "step", "promotion", "step", "completed"]
 
 
@@ -78,7 +78,7 @@ def test_every_decision_by_the_rules_can_be_taken_again(small, small_systems, po
     ]
     actions = {"step": "enter", "promotion": "enter", "completed": "complete", "rejected": "reject"}
     replayed = 0
-    for decision in small.system.decisions(small_systems.MODEL):
+    for decision in small.system.control.decisions(small_systems.MODEL):
         if "facts" not in decision.inputs:
             continue
         rollout = next(
@@ -104,7 +104,7 @@ def test_rollback_by_hand_from_every_state_that_is_not_final(small, small_system
     reach(small, step)
     if paused:
         small.system.rollouts.pause(small_systems.MODEL, at=small.clock.now(), actor="ann")
-    assert small.system.roll_back(small_systems.MODEL, to=None, actor="ann", reason="odd") == 1
+    assert small.system.control.roll_back(small_systems.MODEL, to=None, actor="ann", reason="odd").production == 1
     assert small.served_by() == {1}
     assert small.stages() == {1: Stage.PRODUCTION, 2: Stage.ARCHIVED}
     assert small.rollout().state is RolloutState.ROLLED_BACK
@@ -173,7 +173,7 @@ def test_a_candidate_that_fails_is_taken_back_and_costs_nobody_an_answer(small, 
 
 def test_a_promotion_by_hand_takes_over_at_once_and_is_taken_back_when_it_is_bad(small, small_systems):
     bad = small.register(small_systems.fitted(flipped=True))
-    small.system.promote(small_systems.MODEL, bad.number, actor="ann", reason="I know better")
+    small.system.control.move(small_systems.MODEL, bad.number, Stage.PRODUCTION, actor="ann", reason="I know better")
     assert small.served_by() == {2}
     assert small.stages() == {1: Stage.ARCHIVED, 2: Stage.PRODUCTION}
     promotion = small.decisions("promotion")[-1]
@@ -253,13 +253,13 @@ def test_abort_pause_and_resume(small, small_systems, policy):
 
 def test_rollback_with_nothing_to_return_to(small, small_systems, policy):
     with pytest.raises(NothingToRollBackTo):
-        small.system.roll_back(small_systems.MODEL, to=None, actor="ann", reason="why not")
+        small.system.control.roll_back(small_systems.MODEL, to=None, actor="ann", reason="why not")
     assert small.served_by() == {1}
     version = small.register(small_systems.fitted())
     with pytest.raises(Conflict, match="never was"):
-        small.system.roll_back(small_systems.MODEL, to=version.number, actor="ann", reason="never served")
+        small.system.control.roll_back(small_systems.MODEL, to=version.number, actor="ann", reason="never served")
     with pytest.raises(UnknownVersion):
-        small.system.roll_back(small_systems.MODEL, to=77, actor="ann", reason="none such")
+        small.system.control.roll_back(small_systems.MODEL, to=77, actor="ann", reason="none such")
     assert small.stages() == {1: Stage.PRODUCTION, 2: Stage.STAGING}
 
 
@@ -269,11 +269,11 @@ def test_rollback_after_the_end_and_to_a_version_by_its_number(small, small_syst
         begin(small, small_systems, policy)
         small.drive(9, seconds=1300)
     assert small.stages() == {1: Stage.ARCHIVED, 2: Stage.ARCHIVED, 3: Stage.PRODUCTION}
-    assert small.system.roll_back(model, to=1, actor="ann", reason="the oldest") == 1
+    assert small.system.control.roll_back(model, to=1, actor="ann", reason="the oldest").production == 1
     assert small.served_by() == {1}
     assert small.stages() == {1: Stage.PRODUCTION, 2: Stage.ARCHIVED, 3: Stage.ARCHIVED}
     with pytest.raises(Conflict):
-        small.system.roll_back(model, to=1, actor="ann", reason="it is there")
+        small.system.control.roll_back(model, to=1, actor="ann", reason="it is there")
 
 
 def test_a_rollback_while_a_candidate_only_shadows_takes_production_back(small, small_systems, policy):
@@ -282,7 +282,7 @@ def test_a_rollback_while_a_candidate_only_shadows_takes_production_back(small, 
     small.drive(9, seconds=1300)
     begin(small, small_systems, policy)
     assert small.stages() == {1: Stage.ARCHIVED, 2: Stage.PRODUCTION, 3: Stage.STAGING}
-    assert small.system.roll_back(small_systems.MODEL, to=None, actor="ann", reason="2 is bad") == 1
+    assert small.system.control.roll_back(small_systems.MODEL, to=None, actor="ann", reason="2 is bad").production == 1
     assert small.stages() == {1: Stage.PRODUCTION, 2: Stage.ARCHIVED, 3: Stage.ARCHIVED}
     assert small.served_by() == {1}
     assert small.system.rollouts.active(small_systems.MODEL) is None
@@ -294,7 +294,7 @@ def test_a_rollback_to_another_version_ends_what_is_under_way(small, small_syste
         small.drive(9, seconds=1300)
     begin(small, small_systems, policy)
     reach(small, StepKind.AB)
-    assert small.system.roll_back(small_systems.MODEL, to=1, actor="ann", reason="all of them") == 1
+    assert small.system.control.roll_back(small_systems.MODEL, to=1, actor="ann", reason="all of them").production == 1
     assert small.rollout().state is RolloutState.ABORTED
     assert [number for number, stage in small.stages().items() if stage is Stage.PRODUCTION] == [1]
     assert small.served_by() == {1}

@@ -243,12 +243,12 @@ def test_a_new_route_is_taken_whole_and_loads_only_what_is_new():
     world.point(1, 1.0, shadows=(3,))
     held = world.gateway.refresh("spam", now=NOW)
     world.point(2, 0.5, 0.5)
-    assert world.gateway.held("spam") is held
+    assert world.gateway.held()["spam"] is held
     assert world.predict().route == 1
     assert world.gateway.refresh("spam", now=NOW).route.number == 2
     assert [loaded.version.number for loaded in held.arms] == [1]
     assert sorted(world.loads) == [1, 2, 3]
-    assert world.gateway.refresh("spam", now=NOW) is world.gateway.held("spam")
+    assert world.gateway.refresh("spam", now=NOW) is world.gateway.held()["spam"]
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ def test_the_table_lists_every_setting_once_with_help():
         "home": ".homeostat",
         "durability": "process",
         "seed": 0,
+        "server": "",
+        "token": "",
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.backtest.data import LabelledTable
+from homeostat.connectors.tables import LabelledTable
 from homeostat.frames import finite
 from homeostat.ports import Predictor
 from homeostat.records import Decision, Rollout, RolloutState, Run, Task, Version, as_datetime64

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.backtest.data import LabelledTable
+from homeostat.connectors.tables import LabelledTable
 from homeostat.controllers.clock import SimulatedClock
 from homeostat.errors import InvalidData
 from homeostat.frames import content_hash

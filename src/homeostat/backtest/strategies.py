@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.backtest.data import LabelledTable
+from homeostat.connectors.tables import LabelledTable
 from homeostat.frames import finite, label_text, to_pandas
 from homeostat.records import Task
 from homeostat.retraining.algorithms import build

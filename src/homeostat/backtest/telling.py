@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.backtest.data import LabelledTable
 from homeostat.backtest.outcome import Outcome, row_quality
 from homeostat.backtest.replay import Replayed
+from homeostat.connectors.tables import LabelledTable
 from homeostat.controllers.views import pairs_of
 from homeostat.feedback.joined import Rows
 from homeostat.records import (

@@ -60,7 +60,8 @@ class HealController:
             findings = transaction.list(Finding, model=model, newest_first=True, limit=RECENT_FINDINGS)
             runs = transaction.list(Run, model=model)
             rollouts = transaction.list(Rollout, model=model)
-            alerts = transaction.list(Alert, model=model)
+            # Alerts pile up over the years, and few policies count them.
+            alerts = transaction.list(Alert, model=model) if policy.triggers.alert_count else []
             changes = transaction.list(StageChange, model=model)
         newest: dict[str, Finding] = {}
         for finding in findings:

@@ -40,6 +40,7 @@ class Loop:
     policy: Callable[[str], Policy]
     holder: str
     on_finding: Callable[[Finding], object]
+    is_gone: Callable[[str], bool] = lambda _: False
 
     def run_due(self, now: datetime) -> int:
         """One pass over all models; returns how many rounds did something."""
@@ -100,7 +101,8 @@ class Loop:
             if held is None:
                 transaction.insert(Lease(name=name, holder=self.holder, until=now + LEASE))
                 return True
-            if held.holder != self.holder and held.until > now:
+            # A holder that is known to be dead gives nothing back; waiting for it would only lose a minute.
+            if held.holder != self.holder and held.until > now and not self.is_gone(held.holder):
                 return False
             transaction.replace(msgspec.structs.replace(held, holder=self.holder, until=now + LEASE))
             return True

@@ -23,11 +23,14 @@ class RolloutController:
         registry: Registry,
         rollouts: Rollouts,
         on_route: Callable[[str, datetime], None],
+        *,
+        holder: str,
     ) -> None:
         self._store = store
         self._registry = registry
         self._rollouts = rollouts
         self._on_route = on_route
+        self._holder = holder
 
     def reconcile(self, view: ModelView, policy: Policy, now: datetime) -> bool:
         started = self._start(view, policy, now)
@@ -40,6 +43,8 @@ class RolloutController:
         changed = started or following.revision != rollout.revision
         if changed:
             self._on_route(view.model, now)
+        if not following.state.is_final:
+            self._rollouts.renew_lease(following, policy, holder=self._holder, now=now)
         return changed
 
     def _start(self, view: ModelView, policy: Policy, now: datetime) -> bool:

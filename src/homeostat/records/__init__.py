@@ -5,3 +5,6 @@ from homeostat.records.blocks import *  # noqa: F403 (one namespace of nouns; th
 from homeostat.records.enums import *  # noqa: F403
 from homeostat.records.nouns import *  # noqa: F403
 from homeostat.records.policy import *  # noqa: F403
+from homeostat.records.processes import *  # noqa: F403
+from homeostat.records.replies import *  # noqa: F403
+from homeostat.records.tables import TABLES as TABLES

@@ -103,6 +103,11 @@ class StepKind(enum.StrEnum):
     FULL = "full"
     BAKE = "bake"
 
+    @property
+    def names_candidate(self) -> bool:
+        """Whether the candidate is not yet the production version in this step."""
+        return self not in (StepKind.FULL, StepKind.BAKE)
+
 
 class RolloutState(enum.StrEnum):
     """How far a rollout is."""

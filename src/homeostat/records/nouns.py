@@ -43,11 +43,12 @@ class Mutable(Record, frozen=True, kw_only=True):
 
 # The signature of a version: names, kinds and order of its features, and its outputs.
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
-    """One input of a model."""
+    """One input of a model; `nullable` says whether the model answers where its value is missing."""
 
     name: str
     kind: Kind
     categories: tuple[str, ...] = ()
+    nullable: bool = True
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
@@ -326,6 +327,11 @@ class Run(Mutable, frozen=True, kw_only=True):
     def key(self) -> str:
         return self.id
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether somebody works on it now: it has neither ended nor waits for its next try."""
+        return not self.state.is_final and "retry_at" not in self.evidence
+
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a rollout.
@@ -398,46 +404,3 @@ class Decision(Record, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return self.id
-
-
-class Lease(Mutable, frozen=True, kw_only=True):
-    """Who may act for a model until when."""
-
-    table: ClassVar[str] = "lease"
-
-    name: str
-    holder: str
-    until: datetime
-
-    @property
-    def key(self) -> str:
-        return self.name
-
-
-class Progress(Mutable, frozen=True, kw_only=True):
-    """What a controller remembers of a model between two looks."""
-
-    table: ClassVar[str] = "progress"
-
-    controller: str
-    model: str
-    state: Json = {}
-
-    @property
-    def key(self) -> str:
-        return f"{self.controller}:{self.model}"
-
-
-TABLES: tuple[type[Record], ...] = (
-    Model,
-    Version,
-    StageChange,
-    Route,
-    Finding,
-    Alert,
-    Run,
-    Rollout,
-    Decision,
-    Lease,
-    Progress,
-)

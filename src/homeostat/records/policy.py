@@ -159,6 +159,9 @@ class RolloutPolicy(Section, frozen=True, kw_only=True):
     )
     promotion_error: Annotated[float, described("chance of promoting a candidate that is no better")] = 0.05
     rollback_error: Annotated[float, described("chance of rolling back one that is no worse")] = 0.01
+    lease: Annotated[
+        str, described("how long a gateway that hears nothing goes on serving a candidate beside production")
+    ] = "60s"
 
 
 class GuardrailPolicy(Section, frozen=True, kw_only=True):

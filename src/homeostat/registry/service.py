@@ -36,6 +36,7 @@ from homeostat.records import (
     Version,
     version_key,
 )
+from homeostat.registry.missing_values import with_nullable
 from homeostat.registry.reference import (
     SAMPLE_ROWS,
     SCORE_ROWS,
@@ -99,6 +100,7 @@ class Registry:
         _check_name(draft.model)
         compiled = self._compiler.compile(draft.estimator, draft.signature, finite(draft.columns), seed=draft.seed)
         predictor = self._compiler.load(compiled.files, compiled.form, draft.signature)
+        signature = with_nullable(draft.signature, predictor, finite(draft.columns))
         contents = {MODEL_FOLDER + path: content for path, content in compiled.files.items()}
         contents |= self._reference_files(draft, predictor)
         entries = tuple(
@@ -119,7 +121,7 @@ class Registry:
                 number=max(numbers, default=0) + 1,
                 stage=Stage.DRAFT,
                 created_at=at,
-                signature=draft.signature,
+                signature=signature,
                 manifest=Manifest(files=entries),
                 serving=compiled.form,
                 lineage=Lineage(

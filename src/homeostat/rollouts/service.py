@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from homeostat.errors import Conflict, NothingToRollBackTo, RolloutInProgress, U
 from homeostat.journal import record_decision, serve_alone, write_route
 from homeostat.ports import ControlStore, Stages, Transaction
 from homeostat.records import (
+    Lease,
     Policy,
     Rollout,
     RolloutState,
@@ -19,7 +20,9 @@ from homeostat.records import (
     StageChange,
     StepKind,
     Version,
+    parse_span,
     parse_steps,
+    route_lease,
     version_key,
 )
 from homeostat.rollouts.rules import Action, Facts, arms_of, decide, evidence_of, judged_of
@@ -121,7 +124,7 @@ class Rollouts:
                     inputs={"rollout": rollout.id, "baseline": production.number},
                     config_hash=policy.config_hash,
                 )
-            return self._apply(transaction, rollout, at, actor)
+            return self._apply(transaction, rollout, at, actor, policy)
 
     def _make_room(self, transaction: Transaction, model: str, candidate: int, policy: Policy, at: datetime) -> None:
         held = _active(transaction, model)
@@ -176,9 +179,9 @@ class Rollouts:
             inputs=_inputs(rollout, facts),
             config_hash=policy.config_hash,
         )
-        return self._apply(transaction, following, facts.now, ACTOR)
+        return self._apply(transaction, following, facts.now, ACTOR, policy)
 
-    def _apply(self, transaction: Transaction, rollout: Rollout, at: datetime, actor: str) -> Rollout:
+    def _apply(self, transaction: Transaction, rollout: Rollout, at: datetime, actor: str, policy: Policy) -> Rollout:
         """Give the step its route, and the stages where the candidate takes over."""
         step = rollout.current
         if step.kind is StepKind.FULL and rollout.promoted_at is None:
@@ -199,10 +202,34 @@ class Rollouts:
             )
             rollout = transaction.replace(msgspec.structs.replace(rollout, promoted_at=at))
         arms, shadows = arms_of(rollout, step)
+        leased = at + timedelta(seconds=parse_span(policy.rollout.lease).seconds)
         write_route(
-            transaction, rollout.model, arms, at=at, reason=f"{rollout.id}: {_step_name(rollout)}", shadows=shadows
+            transaction,
+            rollout.model,
+            arms,
+            at=at,
+            reason=f"{rollout.id}: {_step_name(rollout)}",
+            shadows=shadows,
+            lease_until=leased if step.kind.names_candidate else None,
         )
         return rollout
+
+    def renew_lease(self, rollout: Rollout, policy: Policy, *, holder: str, now: datetime) -> None:
+        """Say that the candidate is still watched. Gateways that do not hear it in time serve production alone."""
+        if not rollout.current.kind.names_candidate:
+            return
+        length = timedelta(seconds=parse_span(policy.rollout.lease).seconds)
+        name = route_lease(rollout.model)
+        with self._store.read() as transaction:
+            held = transaction.get(Lease, name)
+        if held is not None and now + length / 2 < held.until <= now + length:
+            return
+        with self._store.begin() as transaction:
+            held = transaction.get(Lease, name)
+            if held is None:
+                transaction.insert(Lease(name=name, holder=holder, until=now + length))
+            else:
+                transaction.replace(msgspec.structs.replace(held, holder=holder, until=now + length))
 
     def _take_back(
         self,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -18,14 +21,20 @@ from homeostat.errors import (
     NotServing,
     ScoringFailed,
     StorageFailed,
+    Unanswerable,
 )
-from homeostat.frames import Columns, Kind, finite, label_text, to_columns
+from homeostat.frames import Columns, finite, label_text
 from homeostat.ports import PredictionLog, Predictor
-from homeostat.records import PredictionBlock, Route, Version, as_datetime64
+from homeostat.records import Arm, PredictionBlock, Route, Version, as_datetime64
 from homeostat.serving.routing import assign
+from homeostat.serving.rows import checked_columns
 from homeostat.serving.scoring import DEFAULT_THRESHOLD, Scored, interpret
 
 RETRY_SECONDS = 30.0
+# Versions that callers name are kept loaded, the latest ones, beside those of the routes.
+MOST_NAMED = 8
+NAMED_ARM = "named"
+LONGEST_NAME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,13 @@ class Snapshot:
     arms: tuple[LoadedVersion, ...]
     shadows: tuple[LoadedVersion, ...]
 
+    @property
+    def production(self) -> Snapshot:
+        """The same route with nothing but its first arm, which is the production version."""
+        alone = msgspec.structs.replace(self.route.arms[0], weight=1.0)
+        route = msgspec.structs.replace(self.route, arms=(alone,), shadows=())
+        return replace(self, route=route, arms=self.arms[:1], shadows=())
+
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
@@ -92,13 +108,20 @@ class Gateway:
         self._new_id = new_id
         self._on_integrity_error = on_integrity_error
         self._snapshots: dict[str, Snapshot] = {}
+        self._alone: dict[str, Snapshot] = {}
+        self._named: OrderedDict[tuple[str, int], LoadedVersion] = OrderedDict()
         self._refused: dict[str, tuple[int, datetime]] = {}
+        self._lock = threading.RLock()
 
     def refresh(self, model: str, *, now: datetime) -> Snapshot:
         """Serve the newest route. Where a version of it can't be loaded, what is held stays, with a finding.
 
         The same goes for a control store that can't be read: what is held needs nothing of it.
         """
+        with self._lock:
+            return self._refresh(model, now)
+
+    def _refresh(self, model: str, now: datetime) -> Snapshot:
         held = self._snapshots.get(model)
         try:
             route = self._latest_route(model)
@@ -135,9 +158,52 @@ class Gateway:
         number, since = self._refused.get(model, (None, now))
         return number == route.number and (now - since).total_seconds() < RETRY_SECONDS
 
-    def held(self, model: str) -> Snapshot | None:
-        """What is served now, without looking for a newer route."""
-        return self._snapshots.get(model)
+    def held(self) -> dict[str, Snapshot]:
+        """What is served now, by model, without looking for newer routes."""
+        return dict(self._snapshots)
+
+    def serve_alone(self, model: str, *, alone: bool) -> None:
+        """Serve the production version alone, whatever else the route names; or all of the route again."""
+        with self._lock:
+            held = self._snapshots.get(model)
+            if not alone or held is None:
+                self._alone.pop(model, None)
+            elif self._alone.get(model) is None or self._alone[model].route.number != held.route.number:
+                self._alone[model] = held.production
+
+    def serves_alone(self, model: str) -> bool:
+        """Whether a route's candidate is left out for now."""
+        return model in self._alone
+
+    def snapshot(self, model: str, version: int | None = None, *, now: datetime) -> Snapshot:
+        """What a request is answered with: the model's route, or one version that the caller names.
+
+        Raises `UnknownModel`, `UnknownVersion`, `NotServing`, or `IntegrityError` where a named version was changed.
+        """
+        if version is None:
+            held = self._snapshots.get(model) or self.refresh(model, now=now)
+            return self._alone.get(model, held)
+        loaded = self._load_named(model, version, now)
+        arm = Arm(name=NAMED_ARM, version=version, weight=1.0)
+        route = Route(model=model, number=0, arms=(arm,), salt=model, at=now, reason="named by the caller")
+        return Snapshot(route=route, arms=(loaded,), shadows=())
+
+    def _load_named(self, model: str, number: int, now: datetime) -> LoadedVersion:
+        with self._lock:
+            held = self._snapshots.get(model)
+            for one in (*held.arms, *held.shadows) if held is not None else ():
+                if one.version.number == number:
+                    return one
+            if (model, number) not in self._named:
+                try:
+                    self._named[model, number] = self._load(model, number)
+                except IntegrityError as error:
+                    self._on_integrity_error(error, now)
+                    raise
+                while len(self._named) > MOST_NAMED:
+                    self._named.popitem(last=False)
+            self._named.move_to_end((model, number))
+            return self._named[model, number]
 
     def predict(
         self,
@@ -148,16 +214,17 @@ class Gateway:
         ids: Sequence[Any] | None = None,
         entities: Sequence[Any] | None = None,
         event_time: npt.NDArray[np.datetime64] | None = None,
+        snapshot: Snapshot | None = None,
     ) -> Predictions:
         """Score rows, log them durably, answer.
 
         `rows` is any frame with the signature's features; more columns are ignored. Without `ids` each row gets a
-        UUIDv7; without `entities` each row is its own entity. Raises `InvalidFeatures`, `InvalidInput`, `NotServing`
+        UUIDv7; without `entities` each row is its own entity. `snapshot` is what to answer with, where the caller holds
+        one already. Raises `InvalidFeatures`, `InvalidInput`, `NotServing`
         or `StorageFailed`: then nothing was logged.
         """
-        snapshot = self._snapshots.get(model) or self.refresh(model, now=now)
-        control = snapshot.arms[0]
-        columns = checked_columns(rows, control.version.signature.kinds)
+        snapshot = snapshot or self.snapshot(model, now=now)
+        columns = checked_columns(rows, snapshot.arms[0].version.signature)
         count = columns.rows
         if count == 0:
             raise InvalidFeatures("There are no rows to score. Send at least one.")
@@ -211,7 +278,9 @@ class Gateway:
                 failed.append(_failed_block(model, loaded, name, error, ids[mask], keys[mask], times[mask]))
                 others = snapshot.arms[:1] if position else snapshot.shadows[:1]
                 if not others:
-                    self._log.append(failed)
+                    # What no model can answer is the caller's fault: it leaves no trace that would count as failure.
+                    if not isinstance(error, Unanswerable):
+                        self._log.append(failed)
                     raise
                 name, loaded = snapshot.route.arms[0].name, others[0]
                 scored = loaded.score(part)
@@ -285,24 +354,12 @@ class Gateway:
         return found
 
 
-def checked_columns(rows: Any, kinds: dict[str, Kind]) -> Columns:
-    """The features of some rows as the signature has them. Raises `InvalidFeatures`."""
-    if isinstance(rows, Columns):
-        absent = [name for name in kinds if name not in rows]
-        if absent:
-            raise InvalidFeatures(f"Missing features: {', '.join(absent)}.", missing=absent)
-        if len({len(rows[name]) for name in kinds}) > 1:
-            raise InvalidFeatures("The columns differ in length.")
-        wrong = [name for name, kind in kinds.items() if (rows[name].dtype.kind == "f") != kind.is_number]
-        if not wrong:
-            return rows.select(kinds)
-        raise InvalidFeatures(f"Of another kind than the signature says: {', '.join(wrong)}.", features=wrong)
-    return to_columns(rows, kinds)
-
-
 def _names(values: Sequence[Any]) -> npt.NDArray[Any]:
     """Ids or keys as text, so that 7 and "7" are one entity; empty where there is none."""
-    return np.array([label_text(value) or "" for value in values], dtype=object)
+    names = [label_text(value) or "" for value in values]
+    if any(len(name) > LONGEST_NAME for name in names):
+        raise InvalidFeatures(f"A prediction_id or an entity is longer than {LONGEST_NAME} characters.")
+    return np.array(names, dtype=object)
 
 
 def _check_lengths(count: int, **parts: npt.NDArray[Any]) -> None:

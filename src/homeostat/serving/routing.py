@@ -25,9 +25,11 @@ def bucket(hashes: npt.NDArray[np.uint64], width: int) -> npt.NDArray[np.uint64]
 
 def hash_keys(salt: str, keys: Sequence[Any]) -> npt.NDArray[np.uint64]:
     """Unsigned 32-bit murmur3 of `salt:key` for each key."""
-    from sklearn.utils import murmurhash3_32
+    import mmh3
 
-    return np.array([murmurhash3_32(f"{salt}:{key}", positive=True) for key in keys], dtype=np.uint64)
+    # A half of a surrogate pair is a legal key too, though no legal text.
+    texts = (f"{salt}:{key}".encode("utf-8", errors="surrogatepass") for key in keys)
+    return np.array([mmh3.hash(text, signed=False) for text in texts], dtype=np.uint64)
 
 
 def assign(route: Route, keys: Sequence[Any]) -> npt.NDArray[np.intp]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.errors import ScoringFailed
+from homeostat.errors import ScoringFailed, Unanswerable
 from homeostat.records import Signature, Task
 
 DEFAULT_THRESHOLD = 0.5
@@ -27,13 +27,17 @@ def interpret(raw: npt.NDArray[np.float64], signature: Signature, threshold: flo
     """What a model's raw outputs say.
 
     `raw` is (rows × classes) probabilities, or (rows,) values for regression. Raises `ScoringFailed` where they are
-    of another shape or not finite.
+    of another shape, `Unanswerable` where one is not finite.
     """
     expected = (len(signature.classes),) if signature.task.is_classification else ()
-    if raw.shape[1:] != expected or not np.isfinite(raw).all():
+    if raw.shape[1:] != expected:
         raise ScoringFailed(
-            f"The model gave outputs of shape {raw.shape} with {int((~np.isfinite(raw)).sum())} values that are not "
-            f"finite; expected {len(raw)} rows × {expected or 'one value'}."
+            f"The model gave outputs of shape {raw.shape}; expected {len(raw)} rows × {expected or 'one value'}."
+        )
+    answered = np.isfinite(raw).reshape(len(raw), -1).all(axis=1)
+    if not answered.all():
+        raise Unanswerable(
+            f"The model gives no finite answer for row {int(np.argmin(answered))}: a value is missing or too large."
         )
     if signature.task is Task.REGRESSION:
         return Scored(np.full(len(raw), None, dtype=object), raw.astype(np.float64), None)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from homeostat.backtest.data import positive_class, prepare, read_table, spread
+from homeostat.connectors.tables import positive_class, prepare, read_table, spread
 from homeostat.errors import HomeostatError, InvalidData, InvalidFeatures, InvalidTarget
 from homeostat.frames import Kind
 from homeostat.records import Task

@@ -1,0 +1,145 @@
+"""Registering versions from files: a user's fitted pipeline, or a first model that the built-in trainer fits."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from homeostat.connectors import models as connector
+from homeostat.connectors.tables import LabelledTable, prepare, read_table
+from homeostat.errors import InvalidFeatures, InvalidInput
+from homeostat.frames import finite, to_pandas
+from homeostat.ports import Registration
+from homeostat.records import Policy, Signature, Version
+from homeostat.registry.fitted import holdout_outputs, inspect_pipeline, kinds_of, original_labels, read_pickle
+from homeostat.registry.service import Registry, VersionDraft
+from homeostat.retraining.first import positive_scores, train_first
+from homeostat.retraining.rules import evaluation_rows, offline_metrics
+from homeostat.retraining.service import describe_features
+
+
+def register_files(
+    registry: Registry,
+    model: str,
+    registration: Registration,
+    policy: Policy,
+    *,
+    at: datetime,
+    actor: str,
+    reason: str,
+    seed: int,
+) -> Version:
+    """Register a version in stage draft from a table and, unless one is to be trained, a fitted pipeline.
+
+    Raises `InvalidInput` and below where the files can't be used; nothing is kept then.
+    """
+    fitted = None
+    if registration.pipeline is not None:
+        fitted = load_pipeline(registration.pipeline, allow_pickle=registration.allow_pickle)
+    table = prepare(read_table(registration.training), target=registration.target, time=registration.time, name=model)
+    try:
+        draft = (
+            trained_draft(model, table, policy, seed)
+            if fitted is None
+            else fitted_draft(model, fitted, table, policy, seed)
+        )
+        parent = _production_of(registry, model)
+        return registry.register(
+            VersionDraft(
+                **draft,
+                tags=registration.tags,
+                parent=parent,
+                keep_training=registration.keep_training,
+                description=registration.description,
+            ),
+            at=at,
+            actor=actor,
+            reason=reason,
+        )
+    except (ValueError, TypeError) as error:
+        # The user's pipeline is run on the user's rows; what it raises is about those.
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InvalidFeatures(f"The model can't be used with the training data: {first}") from error
+
+
+def load_pipeline(path: Path, *, allow_pickle: bool) -> Any:
+    """A fitted pipeline from a file: skops with the trusted types, or a pickle where the user opted in."""
+    if path.suffix == ".skops":
+        return connector.load_skops(path.read_bytes())
+    if not allow_pickle:
+        raise InvalidInput(
+            f"{path.name} is not a .skops file. A pickle can run any code when it is loaded: save the pipeline with "
+            "skops.io.dump, or pass --allow-pickle if the file is of your own making."
+        )
+    return read_pickle(path)
+
+
+def trained_draft(model: str, table: LabelledTable, policy: Policy, seed: int) -> dict[str, Any]:
+    """What the built-in trainer makes of a table, as the fields of a version's draft."""
+    first = train_first(
+        table.columns,
+        table.kinds,
+        table.target,
+        task=table.task,
+        target_name=table.target_name,
+        classes=table.classes,
+        positive=table.positive,
+        policy=policy.training,
+        seed=seed,
+    )
+    return {
+        "model": model,
+        "estimator": first.trained.model,
+        "signature": first.signature,
+        "columns": table.columns,
+        "target": table.target,
+        "times": table.times if table.has_own_times else None,
+        "evaluation_scores": first.evaluation_scores,
+        "metrics": first.metrics,
+        "parameters": first.trained.parameters,
+        "seed": seed,
+    }
+
+
+def fitted_draft(model: str, estimator: Any, table: LabelledTable, policy: Policy, seed: int) -> dict[str, Any]:
+    """A fitted pipeline and the rows that it was fitted on, as the fields of a version's draft.
+
+    Its quality is stated by the same recipe fitted without the latest fifth of the rows, on those rows.
+    """
+    fitted = inspect_pipeline(estimator, table.columns, table.target_name, table.task)
+    kinds = kinds_of(fitted.features, table.kinds)
+    columns = table.columns.select(kinds)
+    frame = to_pandas(finite(columns), kinds)
+    evaluation = evaluation_rows(table.rows, None, policy.training.evaluation_share)
+    raw, classes = holdout_outputs(estimator, frame, original_labels(estimator, table.target), evaluation)
+    signature = Signature(
+        task=table.task,
+        features=describe_features(columns, kinds),
+        target=table.target_name,
+        classes=fitted.classes,
+        positive=table.positive if table.positive in fitted.classes else None,
+    )
+    late = slice(table.rows - evaluation, table.rows)
+    return {
+        "model": model,
+        "estimator": estimator,
+        "signature": signature,
+        "columns": columns,
+        "target": table.target,
+        "times": table.times if table.has_own_times else None,
+        "evaluation_scores": positive_scores(raw, classes, signature.positive),
+        "metrics": {
+            **offline_metrics(table.target[late], raw, classes, signature),
+            "evaluation_rows": float(evaluation),
+        },
+        "parameters": {"estimator": type(estimator).__name__},
+        "seed": seed,
+    }
+
+
+def _production_of(registry: Registry, model: str) -> int | None:
+    if all(held.name != model for held in registry.models()):
+        return None
+    production = registry.production(model)
+    return None if production is None else production.number

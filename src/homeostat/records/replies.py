@@ -1,0 +1,147 @@
+"""What the data plane and the control plane take and give: the shapes of their JSON, shared by server and client."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from homeostat.records.enums import RolloutState, StepKind, Task
+from homeostat.records.nouns import Alert, Arm, Decision, Finding, Json, Rollout, Route, Version
+from homeostat.records.processes import GatewayReport
+
+SUCCESS = "success"
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What every reply shares."""
+
+
+# The data plane.
+class Prediction(Reply, frozen=True, kw_only=True):
+    """The answer for one row.
+
+    `probability` is the positive class' of a binary model, the predicted class' of a multiclass one, and absent for
+    regression. `route` is the number of the snapshot that named the version; 0 where the caller named it.
+    """
+
+    prediction: str | float
+    probability: float | None
+    status: str
+    prediction_id: str
+    model: str
+    version: int
+    arm: str
+    route: int
+
+
+class PredictionBatch(Reply, frozen=True, kw_only=True):
+    """The answer for many rows: lists of `count` entries, in the order of the rows."""
+
+    predictions: list[str | float]
+    probabilities: list[float] | None
+    count: int
+    status: str
+    prediction_ids: list[str]
+    model: str
+    versions: list[int]
+    arms: list[str]
+    route: int
+
+
+class LabelsAccepted(Reply, frozen=True, kw_only=True):
+    """How many labels were kept."""
+
+    model: str
+    accepted: int
+
+
+# The control plane.
+class ModelStatus(Reply, frozen=True, kw_only=True):
+    """What is served for a model, how it does, and what is open."""
+
+    model: str
+    task: Task
+    description: str
+    production: int | None
+    route: Route | None
+    quality: str
+    drift: str
+    rows: int
+    labelled: int
+    unmatched: int
+    rollout: Rollout | None
+    open_alerts: list[Alert]
+    last_decision: Decision | None
+
+
+class Promotion(Reply, frozen=True, kw_only=True):
+    """A version that moved; into production, where another version served before, it goes by a watched rollout."""
+
+    version: Version
+    rollout: Rollout | None = None
+
+
+class Rollback(Reply, frozen=True, kw_only=True):
+    """Which version serves again, and which gateways confirmed it; those in `waiting` had not when the time was up."""
+
+    model: str
+    production: int
+    route: int
+    confirmed: list[str]
+    waiting: list[str]
+
+
+class CheckReport(Reply, frozen=True, kw_only=True):
+    """The newest finding of each check of the production version."""
+
+    model: str
+    harmed: bool
+    findings: list[Finding]
+
+
+class Verification(Reply, frozen=True, kw_only=True):
+    """How many versions were hashed again, and the files of each that are not what was registered."""
+
+    versions: int
+    broken: dict[str, list[str]]
+
+
+class Experiment(Reply, frozen=True, kw_only=True):
+    """Arms that are compared on live traffic, and the rule that decides between them.
+
+    `evidence` is what is known so far: pairs of labelled rows, wins, losses and the logarithms of the e-values.
+    """
+
+    id: str
+    model: str
+    state: RolloutState
+    step: StepKind
+    arms: list[Arm]
+    began_at: datetime
+    rule: str
+    evidence: Json
+
+
+class RouteReport(Reply, frozen=True, kw_only=True):
+    """The routes of a model, oldest first, and the one that each gateway process serves."""
+
+    model: str
+    routes: list[Route]
+    gateways: list[GatewayReport]
+
+
+class PolicyReport(Reply, frozen=True, kw_only=True):
+    """The policy that holds for a model, and the hash that its decisions carry."""
+
+    model: str
+    config_hash: str
+    policy: dict[str, Any]
+
+
+class ClockReport(Reply, frozen=True, kw_only=True):
+    """Where the simulated clock stands, and how many rounds of the controllers did something."""
+
+    now: datetime
+    rounds: int

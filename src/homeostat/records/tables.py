@@ -1,0 +1,32 @@
+"""Every kind of record that a control store keeps."""
+
+from __future__ import annotations
+
+from homeostat.records.nouns import (
+    Alert,
+    Decision,
+    Finding,
+    Model,
+    Record,
+    Rollout,
+    Route,
+    Run,
+    StageChange,
+    Version,
+)
+from homeostat.records.processes import GatewayReport, Lease, Progress
+
+TABLES: tuple[type[Record], ...] = (
+    Model,
+    Version,
+    StageChange,
+    Route,
+    Finding,
+    Alert,
+    Run,
+    Rollout,
+    Decision,
+    Lease,
+    GatewayReport,
+    Progress,
+)
