@@ -1,0 +1,201 @@
+"""The ASGI application: what every request passes (identity, trust, log, metrics), and which path answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import ipaddress
+import logging
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from homeostat.errors import Forbidden, HomeostatError, Unauthorized, UnknownPath
+from homeostat.http.endpoint import Endpoint, Message, Receive, Scope, Send, send_error
+from homeostat.http.forms import FormEndpoint
+from homeostat.http.metrics import ServerMetrics
+from homeostat.http.operations import Operation, Pool
+
+_LOG = logging.getLogger("homeostat.http")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_LOOPBACK_NAMES = ("localhost",)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom the server answers. Without a token only this machine is meant, and only under its own names.
+
+    The names matter because a page of another site may point a name of its own at this machine (DNS rebinding).
+    """
+
+    token: str = ""
+    hosts: frozenset[str] = frozenset()
+
+    def check(self, scope: Scope, *, is_open: bool) -> None:
+        """Raise `Unauthorized` or `Forbidden` where a request is not to be answered."""
+        headers = {name: value for name, value in scope["headers"] if name in (b"authorization", b"host", b"origin")}
+        host = headers.get(b"host", b"").decode("latin-1")
+        origin = headers.get(b"origin")
+        if origin is not None and scope["method"] not in ("GET", "HEAD"):
+            try:
+                is_own = bool(host) and urlsplit(origin.decode("latin-1")).netloc == host
+            except ValueError:
+                is_own = False
+            if not is_own:
+                raise Forbidden("The request comes from a page of another site.")
+        if is_open:
+            return
+        if self.token:
+            given = _token(headers.get(b"authorization", b""))
+            if not hmac.compare_digest(given, self.token.encode()):
+                raise Unauthorized
+        elif host and not self._is_own_name(host):
+            raise Forbidden("The server answers under the names of this machine only, such as localhost.")
+
+    def _is_own_name(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        if name in _LOOPBACK_NAMES or name in self.hosts:
+            return True
+        try:
+            return ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return False
+
+
+def _token(header: bytes) -> bytes:
+    """The token of a header: a bearer's, or the password of Basic, which is what browsers send."""
+    scheme, _, value = header.partition(b" ")
+    if scheme.lower() == b"bearer":
+        return value.strip()
+    if scheme.lower() == b"basic":
+        try:
+            return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            return b""
+    return b""
+
+
+class Application:
+    """Plain ASGI over a table of operations; Starlette's routes find the path."""
+
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        pools: Mapping[Pool, Executor],
+        *,
+        trust: Trust,
+        metrics: ServerMetrics,
+        body_bytes: int,
+        upload_bytes: int,
+    ) -> None:
+        from starlette.routing import Route, Router
+
+        by_path: dict[str, list[Operation]] = {}
+        for operation in operations:
+            by_path.setdefault(operation.path, []).append(operation)
+        self.operations = list(operations)
+        self._open = {operation.path for operation in operations if operation.is_open}
+        self._trust = trust
+        self._metrics = metrics
+        # Called once the last request was answered.
+        self.on_stop: Callable[[], None] = lambda: None
+        routes = []
+        for path, whole in by_path.items():
+            if any(operation.form for operation in whole):
+                endpoint: Endpoint = FormEndpoint(
+                    path, whole, pools, most_bytes=body_bytes, most_upload_bytes=upload_bytes
+                )
+            else:
+                endpoint = Endpoint(path, whole, pools, most_bytes=body_bytes)
+            routes.append(Route(path, endpoint))
+        self._router = Router(routes, redirect_slashes=False, default=_unknown)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                # Whatever was answered is written by now; what the stop has to do may take a while.
+                await asyncio.get_running_loop().run_in_executor(None, self.on_stop)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        said: dict[str, Any] = {}
+        scope["state"] = {"request_id": request_id, "said": said}
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                said["status"] = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if scope["state"].get("close"):
+                    message["headers"].append((b"connection", b"close"))
+            elif scope["method"] == "HEAD":
+                message["body"] = b""
+            await send(message)
+
+        try:
+            self._trust.check(scope, is_open=scope["path"] in self._open)
+            await self._router(scope, receive, send_with_id)
+        except HomeostatError as error:
+            await send_error(send_with_id, error)
+        finally:
+            folder = scope["state"].get("upload_folder")
+            if folder is not None:
+                await asyncio.get_running_loop().run_in_executor(None, _remove, folder)
+            self._tell(scope, said, request_id, time.perf_counter() - started)
+
+    def _tell(self, scope: Scope, said: dict[str, Any], request_id: str, seconds: float) -> None:
+        status = said.get("status", 0)
+        status = status if isinstance(status, int) else 0
+        route = said.pop("route", None)
+        self._metrics.count_http(scope["method"], route, status)
+        if route is not None and route.endswith(("/predict", "/batch_predict", "/infer")):
+            self._metrics.observe_request(said.get("model", ""), said.get("versions", {}), status, seconds)
+        if _LOG.isEnabledFor(logging.INFO):
+            line = {
+                "request_id": request_id,
+                "method": scope["method"],
+                "path": scope["path"][:200],
+                "ms": round(seconds * 1000, 3),
+                **said,
+            }
+            _LOG.info("request", extra={"said": line})
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return secrets.token_hex(8)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _unknown(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send_error(send, UnknownPath())

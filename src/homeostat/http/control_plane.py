@@ -1,0 +1,350 @@
+"""The control plane over HTTP: every order and every question, under /api/v1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from homeostat.errors import (
+    CompilationFailed,
+    Conflict,
+    InvalidInput,
+    InvalidRequest,
+    TrainingFailed,
+    UnknownModel,
+    UnknownRecord,
+    UnknownVersion,
+)
+from homeostat.http.control_bodies import DEFAULT_ACTOR, ClockBody, MoveBody, OrderBody
+from homeostat.http.operations import LIMIT, MODEL, NEW_MODEL, VERSION, FormField, Operation, Parameter, Request
+from homeostat.http.traffic import alert_operations, traffic_operations
+from homeostat.ports import ControlPlane, Registration
+from homeostat.records import (
+    CheckReport,
+    ClockReport,
+    Decision,
+    Finding,
+    Model,
+    ModelStatus,
+    PolicyReport,
+    Promotion,
+    Run,
+    StageChange,
+    Verification,
+    Version,
+)
+
+API = "/api/v1"
+ONE = f"{API}/models/{{model}}"
+TABLES = (".csv", ".csv.gz", ".parquet", ".pq")
+MODELS = (".skops", ".joblib", ".pkl")
+# What a message about a table repeats of it: a row, a value, the names of its columns.
+_CONTENT = re.compile(r"(columns, got \d+|invalid value)(?:: | ').*(?=\. It must be)| It has: .*", re.DOTALL)
+REGISTRATION = (
+    FormField("training", "What it was trained on, or is to be: CSV or Parquet.", required=True, suffixes=TABLES),
+    FormField("target", "The target's column.", required=True),
+    FormField(
+        "pipeline", "The fitted pipeline (.skops); without it the built-in trainer fits a model.", suffixes=MODELS
+    ),
+    FormField("time", "The column with event times."),
+    FormField("allow_pickle", "Load a pickle; the server has to allow it too (serve.allow_pickle).", is_flag=True),
+    FormField("keep_training", "Keep the rows for later retrainings; true unless said otherwise.", is_flag=True),
+    FormField("tags", "Tags, as a JSON object of texts.", longest=10_000),
+    FormField("description", "What the model is for.", longest=10_000),
+    FormField("reason", "Why; it is kept in the history."),
+    FormField("actor", "Who registers it.", longest=200),
+)
+
+
+class FullControlPlane(ControlPlane, Protocol):
+    """What a server asks of its control plane beside what its clients ask of the server."""
+
+    def status_of(self, model: str) -> ModelStatus:
+        """What is served for one model."""
+        ...
+
+    def run(self, model: str, run: str) -> Run:
+        """One retraining."""
+        ...
+
+
+class ControlHandlers:
+    """From requests to the control plane."""
+
+    def __init__(self, control: FullControlPlane, *, allow_pickle: bool) -> None:
+        self._control = control
+        self._allow_pickle = allow_pickle
+
+    def register(self, request: Request) -> Version:
+        try:
+            return self._register(request)
+        except (InvalidInput, CompilationFailed, TrainingFailed) as error:
+            raise type(error)(_without_upload(error.message, request), **error.data) from error
+
+    def _register(self, request: Request) -> Version:
+        given: dict[str, str] = request.body
+        wants_pickle = _flag(given, "allow_pickle", default=False)
+        if wants_pickle and not self._allow_pickle:
+            raise InvalidRequest(
+                "This server takes no pickles. Save the pipeline with skops.io.dump, or let whoever runs the server "
+                "set serve.allow_pickle."
+            )
+        pipeline = request.files.get("pipeline")
+        if any(not char.isprintable() for name in ("actor", "reason") for char in given.get(name, "")):
+            raise InvalidRequest("'actor' and 'reason' are texts that can be printed.")
+        request.said["model"] = request.path["model"]
+        return self._control.register(
+            request.path["model"],
+            Registration(
+                training=Path(request.files["training"].path),
+                target=given["target"],
+                pipeline=None if pipeline is None else Path(pipeline.path),
+                time=given.get("time") or None,
+                allow_pickle=wants_pickle,
+                keep_training=_flag(given, "keep_training", default=True),
+                tags=_tags(given.get("tags", "{}")),
+                description=given.get("description", ""),
+            ),
+            actor=given.get("actor") or DEFAULT_ACTOR,
+            reason=given.get("reason") or "registered over HTTP",
+        )
+
+    def move(self, request: Request) -> Promotion:
+        body: MoveBody = request.body
+        return self._control.move(
+            request.path["model"], request.path["version"], body.stage, actor=body.actor, reason=body.reason
+        )
+
+    def retrain(self, request: Request) -> Run:
+        body: OrderBody = request.body
+        return self._control.retrain(request.path["model"], actor=body.actor, reason=body.reason)
+
+
+def _without_upload(message: str, request: Request) -> str:
+    """A message about files without their place on this machine, and without what stands in them."""
+    for name, upload in request.files.items():
+        message = message.replace(upload.path, f"'{name}'")
+    for name in ("target", "time"):
+        if request.body.get(name):
+            message = message.replace(f" '{request.body[name]}'", "")
+    return _CONTENT.sub(lambda match: match[1] or "", message)
+
+
+def _flag(given: dict[str, str], name: str, *, default: bool) -> bool:
+    text = given.get(name, "")
+    if text not in ("", "true", "false"):
+        raise InvalidRequest(f"'{name}' is true or false.")
+    return default if text == "" else text == "true"
+
+
+def _tags(text: str) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(text or "{}", type=dict[str, str])
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        raise InvalidRequest("'tags' is a JSON object of texts.") from None
+
+
+def operations(control: FullControlPlane, *, allow_pickle: bool) -> list[Operation]:
+    """Every route of the control plane."""
+    handlers = ControlHandlers(control, allow_pickle=allow_pickle)
+    return [
+        *_models(control, handlers),
+        *_watching(control),
+        *_retraining(control, handlers),
+        *traffic_operations(control),
+        *alert_operations(control),
+    ]
+
+
+def _models(control: FullControlPlane, handlers: ControlHandlers) -> list[Operation]:
+    tag = "models and versions"
+
+    def get(path: str, summary: str, handle: Callable[[Request], Any], reply: Any, **more: Any) -> Operation:
+        return Operation("GET", path, summary, handle, reply, tag, **more)
+
+    whose = {"parameters": (MODEL,), "errors": (UnknownModel,)}
+    which = {"parameters": (MODEL, VERSION), "errors": (UnknownModel, UnknownVersion)}
+    return [
+        get(f"{API}/models", "Every model", lambda _: {"models": control.models()}, list[Model], wrapped="models"),
+        get(ONE, "What is served for a model", lambda r: control.status_of(r.path["model"]), ModelStatus, **whose),
+        get(
+            f"{ONE}/versions",
+            "The versions of a model",
+            lambda r: {"versions": control.versions(r.path["model"])},
+            list[Version],
+            wrapped="versions",
+            **whose,
+        ),
+        Operation(
+            "POST",
+            f"{ONE}/versions",
+            "Register a version",
+            handlers.register,
+            Version,
+            tag,
+            form=REGISTRATION,
+            parameters=(NEW_MODEL,),
+            errors=(CompilationFailed, TrainingFailed, Conflict),
+            status=201,
+        ),
+        get(
+            f"{ONE}/versions/{{version}}",
+            "One version",
+            lambda r: control.version(r.path["model"], r.path["version"]),
+            Version,
+            **which,
+        ),
+        Operation(
+            "POST",
+            f"{ONE}/versions/{{version}}/stage",
+            "Move a version to a stage",
+            handlers.move,
+            Promotion,
+            tag,
+            body=MoveBody,
+            parameters=(MODEL, VERSION),
+            errors=(UnknownModel, UnknownVersion, Conflict),
+        ),
+        get(
+            f"{ONE}/stages",
+            "The moves of a model's versions between stages",
+            lambda r: {"stages": control.stages(r.path["model"], r.query.get("version"))},
+            list[StageChange],
+            wrapped="stages",
+            query=(VERSION,),
+            **which | {"parameters": (MODEL,)},
+        ),
+        Operation(
+            "POST",
+            f"{ONE}/verify",
+            "Hash the files of a model again",
+            lambda r: control.verify(r.path["model"]),
+            Verification,
+            tag,
+            **whose,  # type: ignore[arg-type]
+        ),
+        Operation("POST", f"{API}/verify", "Hash all files again", lambda _: control.verify(), Verification, tag),
+        get(
+            f"{ONE}/policy",
+            "The policy that holds for a model",
+            lambda r: control.policy(r.path["model"]),
+            PolicyReport,
+            **whose,
+        ),
+        get(f"{API}/settings", "The settings", lambda _: control.settings(), dict[str, Any]),
+    ]
+
+
+def _watching(control: FullControlPlane) -> list[Operation]:
+    tag = "watching"
+    check = Parameter("check", "Only the findings of this check.")
+
+    def findings(request: Request) -> dict[str, list[Finding]]:
+        found = control.findings(
+            request.path["model"], check=request.query.get("check"), limit=request.query.get("limit", 100)
+        )
+        return {"findings": found}
+
+    return [
+        Operation(
+            "GET",
+            f"{API}/status",
+            "What is served, how it does and what is open",
+            lambda _: {"models": control.status()},
+            list[ModelStatus],
+            tag,
+            wrapped="models",
+        ),
+        Operation(
+            "POST",
+            f"{ONE}/check",
+            "Look at a model now",
+            lambda r: control.check(r.path["model"]),
+            CheckReport,
+            tag,
+            parameters=(MODEL,),
+            errors=(UnknownModel,),
+        ),
+        Operation(
+            "GET",
+            f"{ONE}/findings",
+            "The latest findings",
+            findings,
+            list[Finding],
+            tag,
+            wrapped="findings",
+            parameters=(MODEL,),
+            query=(check, LIMIT),
+            errors=(UnknownModel,),
+        ),
+        Operation(
+            "GET",
+            f"{ONE}/decisions",
+            "What was decided, and why",
+            lambda r: {"decisions": control.decisions(r.path["model"], limit=r.query.get("limit", 0))},
+            list[Decision],
+            tag,
+            wrapped="decisions",
+            parameters=(MODEL,),
+            query=(LIMIT,),
+            errors=(UnknownModel,),
+        ),
+    ]
+
+
+def _retraining(control: FullControlPlane, handlers: ControlHandlers) -> list[Operation]:
+    tag = "retraining"
+    run = Parameter("run", "The run's id.")
+    return [
+        Operation(
+            "GET",
+            f"{ONE}/runs",
+            "The retrainings of a model",
+            lambda r: {"runs": control.runs(r.path["model"])},
+            list[Run],
+            tag,
+            wrapped="runs",
+            parameters=(MODEL,),
+            errors=(UnknownModel,),
+        ),
+        Operation(
+            "GET",
+            f"{ONE}/runs/{{run}}",
+            "One retraining",
+            lambda r: control.run(r.path["model"], r.path["run"]),
+            Run,
+            tag,
+            parameters=(MODEL, run),
+            errors=(UnknownModel, UnknownRecord),
+        ),
+        Operation(
+            "POST",
+            f"{ONE}/retrain",
+            "Start a retraining",
+            handlers.retrain,
+            Run,
+            tag,
+            body=OrderBody,
+            body_required=False,
+            parameters=(MODEL,),
+            errors=(UnknownModel, Conflict),
+            status=202,
+        ),
+    ]
+
+
+def clock_operation(advance: Callable[[datetime], ClockReport]) -> Operation:
+    """The route that moves a simulated clock; it returns once all controllers are quiescent."""
+
+    def move(request: Request) -> ClockReport:
+        now: datetime = request.body.now
+        return advance(now if now.tzinfo is not None else now.replace(tzinfo=UTC))
+
+    return Operation(
+        "POST", f"{API}/clock", "Move the simulated clock on", move, ClockReport, "simulation", body=ClockBody
+    )

@@ -1,0 +1,200 @@
+"""What the data plane counts as it happens: requests, rows of the log, labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from homeostat.errors import InvalidSettings
+from homeostat.http.metrics.families import Described, label_value
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+LAGS = (1.0, 10.0, MINUTE, 10 * MINUTE, HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY)
+
+REQUESTS = Described(
+    "model_infer_request_total",
+    "counter",
+    ("model", "version", "status"),
+    "Requests to score, by the version that answered and the HTTP status.",
+)
+ROWS = Described("model_infer_rows_total", "counter", ("model", "version"), "Rows that a version answered.")
+SECONDS = Described(
+    "model_infer_duration_seconds", "histogram", ("model",), "Time a request to score took, in seconds."
+)
+WRITTEN = Described("prediction_log_written_total", "counter", (), "Rows written to the prediction log.")
+DROPPED = Described("prediction_log_dropped_total", "counter", (), "Rows answered without being logged.")
+FAILED = Described("prediction_log_failed_total", "counter", (), "Rows that the prediction log could not take.")
+QUEUED = Described("prediction_log_queue_depth", "gauge", (), "Rows that wait to be written to the prediction log.")
+LABELS = Described("labels_total", "counter", ("model",), "Labels taken in.")
+LAG = Described(
+    "label_join_lag_seconds", "histogram", (), "Time from a prediction to the label that was joined to it, in seconds."
+)
+HTTP = Described(
+    "http_requests_total", "counter", ("method", "route", "status"), "HTTP requests, by the pattern of their path."
+)
+SERVER_METRICS = (REQUESTS, ROWS, SECONDS, WRITTEN, DROPPED, FAILED, QUEUED, LABELS, LAG, HTTP)
+
+# Empty labels are none: what a client made up becomes no series.
+NOBODY = ""
+SEVERAL = "several"
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+MOST_MODELS = 1000
+MOST_VERSIONS = 5000
+MOST_ROUTES = 500
+FIRST_ERROR = 400
+STATUSES = range(100, 600)
+
+
+class ServerMetrics:
+    """The counts of one app; with `PROMETHEUS_MULTIPROC_DIR` those of every process that shares the folder.
+
+    The names of models and versions come from clients. One becomes a label only once it is known to exist: by `admit`,
+    or because it answered; until then it counts under empty labels. Raises `InvalidSettings` where that variable was
+    set after `prometheus_client` had been imported, because then nothing would be shared.
+    """
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+
+        self.shared = bool(getattr(values.ValueClass, "_multiprocess", False))
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ and not self.shared:
+            raise InvalidSettings(
+                "PROMETHEUS_MULTIPROC_DIR was set after prometheus_client was imported, so that processes would not "
+                "share their counts. Set it before the process starts."
+            )
+        # Its own registry: several apps in one process must not meet in the global one.
+        self._registry = CollectorRegistry()
+
+        def counter(one: Described) -> Counter:
+            return Counter(one.name, one.meaning, one.labels, registry=self._registry)
+
+        def histogram(one: Described, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(one.name, one.meaning, one.labels, buckets=buckets, registry=self._registry)
+
+        self._requests, self._rows = counter(REQUESTS), counter(ROWS)
+        self._seconds = histogram(SECONDS, DURATIONS)
+        self._written, self._dropped, self._failed = counter(WRITTEN), counter(DROPPED), counter(FAILED)
+        # Of processes that are gone nothing waits any more.
+        self._queued = Gauge(QUEUED.name, QUEUED.meaning, registry=self._registry, multiprocess_mode="livesum")
+        self._labels = counter(LABELS)
+        self._lag = histogram(LAG, LAGS)
+        self._http = counter(HTTP)
+        self._known_models: set[str] = set()
+        self._known_versions: set[tuple[str, int]] = set()
+        self._known_routes: set[str] = set()
+        # Looking a child up by its labels costs more than counting does.
+        self._children: dict[tuple[Any, ...], Any] = {}
+
+    def admit(self, model: str, versions: Iterable[int] = ()) -> None:
+        """Let a model and some of its versions, which exist, be labels."""
+        if len(self._known_models) < MOST_MODELS:
+            self._known_models.add(model)
+        for number in versions:
+            if model in self._known_models and len(self._known_versions) < MOST_VERSIONS:
+                self._known_versions.add((model, number))
+
+    def observe_request(self, model: str, answered: Mapping[int, int], status: int, seconds: float) -> None:
+        """Count a request to score, once it is answered.
+
+        `answered` says how many rows each version answered: `{3: 1}` for one row, several entries for a batch that a
+        rollout split, `{3: 0}` where version 3 was asked and failed, `{}` where none was asked.
+        """
+        if status < FIRST_ERROR:
+            self.admit(model, (number for number, rows in answered.items() if rows))
+        named = model if model in self._known_models else NOBODY
+        known = [number for number in answered if (model, number) in self._known_versions]
+        version = SEVERAL if len(known) > 1 else str(known[0]) if known else NOBODY
+        self._child(self._requests, named, version, _status(status)).inc()
+        self._child(self._seconds, named).observe(max(0.0, seconds))
+        for number in known:
+            if answered[number]:
+                self._child(self._rows, named, str(number)).inc(answered[number])
+
+    def count_rows_logged(self, rows: int) -> None:
+        """Count rows that the log has."""
+        self._written.inc(rows)
+
+    def count_rows_dropped(self, rows: int) -> None:
+        """Count rows that were answered and are not in the log, which by default none is."""
+        self._dropped.inc(rows)
+
+    def count_rows_failed(self, rows: int) -> None:
+        """Count rows that the log could not take; they were not answered either."""
+        self._failed.inc(rows)
+
+    def set_queue_depth(self, rows: int) -> None:
+        """Say how many rows of this process wait to be logged."""
+        self._queued.set(rows)
+
+    def count_labels(self, model: str, labels: int) -> None:
+        """Count labels that were taken in for a model, which therefore exists."""
+        self.admit(model)
+        self._child(self._labels, model if model in self._known_models else NOBODY).inc(labels)
+
+    def observe_label_lag(self, seconds: float) -> None:
+        """Keep the time from a prediction to its label; a label that came first lagged by nothing."""
+        if seconds == seconds:  # noqa: PLR0124 # NaN differs from itself
+            self._lag.observe(max(0.0, seconds))
+
+    def count_http(self, method: str, route: str | None, status: int) -> None:
+        """Count an HTTP request; `route` is the pattern such as `/models/{model}/predict`, `None` where none fits."""
+        if route is not None and route not in self._known_routes:
+            if len(self._known_routes) < MOST_ROUTES:
+                self._known_routes.add(route)
+            else:
+                route = None
+        self._child(self._http, method if method in METHODS else NOBODY, route or NOBODY, _status(status)).inc()
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*(label_value(label) for label in labels))
+        return child
+
+    def collect(self) -> list[Metric]:
+        """The families that have samples: of this app, or where processes share a port, of all of them."""
+        found = {metric.name: metric for metric in (self._shared() if self.shared else self._registry.collect())}
+        families = []
+        for one in SERVER_METRICS:
+            metric = found.get(one.name.removesuffix("_total") if one.kind == "counter" else one.name)
+            if metric is None:
+                continue
+            # When a series began is nobody's question here, and would double their number.
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            if metric.samples:
+                families.append(metric)
+        return families
+
+    @staticmethod
+    def _shared() -> list[Metric]:
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        # A worker that is just starting has made its file and not filled it yet.
+        files = [str(path) for path in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db") if _size(path)]
+        return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
+
+
+def mark_process_dead(pid: int) -> None:
+    """Forget what waits in a process that has ended; its counts stay, so that they never fall."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _status(status: int) -> str:
+    return str(int(status)) if status in STATUSES else NOBODY
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,159 @@
+"""The OpenAPI document, generated from the table of operations that the server itself runs by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from homeostat import __version__
+from homeostat.errors import (
+    Forbidden,
+    HomeostatError,
+    InternalError,
+    InvalidInput,
+    MethodNotAllowed,
+    NotFound,
+    StorageFailed,
+    TooLarge,
+    Unauthorized,
+)
+from homeostat.http.errors import ErrorReply, status_of
+from homeostat.http.operations import FormField, Operation, Parameter
+
+OPENAPI = "3.1.0"
+SCHEMAS = "#/components/schemas/{name}"
+JSON = "application/json"
+ERROR = {"content": {JSON: {"schema": {"$ref": SCHEMAS.format(name="ErrorReply")}}}}
+TYPES: dict[type, str] = {str: "string", int: "integer", bool: "boolean"}
+
+
+def document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The document for some operations."""
+    types = [ErrorReply]
+    for operation in operations:
+        types += [
+            kind for kind in (operation.body, operation.reply) if kind is not None and operation.content_type == JSON
+        ]
+    schemas, components = msgspec.json.schema_components(types, ref_template=SCHEMAS)
+    schema_of = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
+    paths: dict[str, Any] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation, schema_of)
+    return {
+        "openapi": OPENAPI,
+        "info": {
+            "title": "Homeostat",
+            "version": __version__,
+            "description": "Serves models, logs every prediction, takes labels, and keeps the models healthy.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _described(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": _operation_id(operation),
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": [
+            *(_parameter(parameter, "path") for parameter in operation.parameters),
+            *(_parameter(parameter, "query") for parameter in operation.query),
+        ],
+        "responses": _responses(operation, schema_of),
+    }
+    if operation.is_open:
+        described["security"] = []
+    if operation.body is not None:
+        described["requestBody"] = {
+            "required": operation.body_required,
+            "content": {JSON: {"schema": schema_of[id(operation.body)]}},
+        }
+    if operation.form:
+        described["requestBody"] = {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": _form(operation.form)}},
+        }
+    return described
+
+
+def _operation_id(operation: Operation) -> str:
+    words = re.findall(r"[A-Za-z0-9]+", operation.path)
+    return "_".join([operation.method.lower(), *words]) if words else f"{operation.method.lower()}_root"
+
+
+def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": TYPES[parameter.type]}
+    if parameter.type is int:
+        schema |= {"minimum": parameter.minimum, "maximum": 1_000_000_000}
+    if parameter.type is str and place == "path":
+        schema["minLength"] = 1
+    if parameter.pattern is not None:
+        schema["pattern"] = parameter.pattern
+    return {
+        "name": parameter.name,
+        "in": place,
+        "required": place == "path",
+        "description": parameter.help,
+        "schema": schema,
+    }
+
+
+def _form(fields: Sequence[FormField]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [field.name for field in fields if field.required],
+        "properties": {
+            field.name: {"type": "string", "description": field.help, **_form_field(field)} for field in fields
+        },
+    }
+
+
+def _form_field(field: FormField) -> dict[str, Any]:
+    if field.is_file:
+        return {"contentMediaType": "application/octet-stream"}
+    if field.is_flag:
+        return {"enum": ["true", "false"]}
+    return {"maxLength": field.longest, "minLength": 1 if field.required else 0}
+
+
+def _responses(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
+    if operation.content_type == JSON:
+        schema = schema_of[id(operation.reply)]
+        if operation.wrapped is not None:
+            schema = {
+                "type": "object",
+                "required": [operation.wrapped],
+                "properties": {operation.wrapped: schema},
+            }
+        content = {JSON: {"schema": schema}}
+    else:
+        content = {operation.content_type.partition(";")[0]: {"schema": {"type": "string"}}}
+    found: dict[str, Any] = {str(operation.status): {"description": operation.summary, "content": content}}
+    for status, codes in sorted(_errors(operation).items()):
+        found[str(int(status))] = {"description": f"{status.phrase}: {', '.join(sorted(codes))}", **ERROR}
+    return found
+
+
+def _errors(operation: Operation) -> dict[HTTPStatus, set[str]]:
+    kinds: set[type[HomeostatError]] = {InvalidInput, Forbidden, MethodNotAllowed, StorageFailed, InternalError}
+    if not operation.is_open:
+        kinds.add(Unauthorized)
+    if operation.parameters:
+        # A path parameter with a slash in it is another address.
+        kinds.add(NotFound)
+    if operation.method != "GET":
+        kinds.add(TooLarge)
+    found: dict[HTTPStatus, set[str]] = {}
+    for kind in kinds | set(operation.errors):
+        found.setdefault(status_of(kind), set()).add(kind.code)
+    return found

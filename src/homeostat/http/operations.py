@@ -1,0 +1,131 @@
+"""What an HTTP operation is: one table says what the server does and what its OpenAPI document tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from homeostat.errors import HomeostatError, InvalidRequest
+
+MOST_NUMBER = 1_000_000_000
+
+
+class Pool(StrEnum):
+    """Whose threads do the work: slow orders must not hold up predictions."""
+
+    PREDICT = "predict"
+    CONTROL = "control"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A part of the path or of the query, and what it holds."""
+
+    name: str
+    help: str
+    type: type[str] | type[int] | type[bool] = str
+    minimum: int = 0
+    pattern: str | None = None
+
+    def read(self, text: str) -> Any:
+        """The value of a text. Raises `InvalidRequest`."""
+        if self.type is bool:
+            if text not in ("true", "false"):
+                raise InvalidRequest(f"'{self.name}' is true or false.")
+            return text == "true"
+        if self.type is int:
+            is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MOST_NUMBER))
+            if not is_number or not self.minimum <= int(text) <= MOST_NUMBER:
+                raise InvalidRequest(f"'{self.name}' is a whole number from {self.minimum} to {MOST_NUMBER:,}.")
+            return int(text)
+        if self.pattern is not None and not re.fullmatch(self.pattern, text):
+            raise InvalidRequest(f"'{self.name}' can't be that. {self.help}")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file of a form, where it lies on this machine until the request is over."""
+
+    name: str
+    path: str
+
+
+@dataclass(slots=True)
+class Request:
+    """What a handler is given: everything was read and checked. `said` goes into the line of the log."""
+
+    path: Mapping[str, Any]
+    query: Mapping[str, Any]
+    body: Any
+    id: str
+    files: Mapping[str, Upload] = field(default_factory=dict)
+    said: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A reply that is no JSON."""
+
+    content: bytes
+    content_type: str
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class FormField:
+    """A field of a form: an upload whose name has one of some suffixes, true or false (`is_flag`), or a text."""
+
+    name: str
+    help: str
+    required: bool = False
+    suffixes: tuple[str, ...] = ()
+    is_flag: bool = False
+    longest: int = 1000
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is an upload."""
+        return bool(self.suffixes)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path.
+
+    `body` is the struct that the JSON body must fit, `form` the fields where it is a form instead; `reply` is what
+    comes back, under the name `wrapped` where that is given. `errors` are those that the handler may raise beside
+    the ones that any request may get.
+    """
+
+    method: str
+    path: str
+    summary: str
+    handle: Callable[[Request], Any]
+    reply: Any
+    tag: str
+    wrapped: str | None = None
+    body: Any = None
+    body_required: bool = True
+    form: tuple[FormField, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    query: tuple[Parameter, ...] = ()
+    errors: tuple[type[HomeostatError], ...] = ()
+    status: int = 200
+    pool: Pool = Pool.CONTROL
+    is_open: bool = False
+    content_type: str = "application/json"
+    most_bytes: int | None = None
+
+
+NEW_MODEL = Parameter(
+    "model",
+    "The model's name: 1 to 100 letters, digits, '-', '_' or '.', beginning with no '-' or '.'.",
+    pattern=r"^\w[\w.-]{0,99}$",
+)
+MODEL = Parameter("model", "The model's name.")
+VERSION = Parameter("version", "The version's number.", int, 1)
+LIMIT = Parameter("limit", "The latest so many.", int, 1)

@@ -1,0 +1,169 @@
+"""Orders about traffic and alerts over HTTP: rollbacks, rollouts, routes, experiments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from homeostat.errors import Conflict, UnknownModel, UnknownRecord, UnknownVersion
+from homeostat.http.control_bodies import ActorBody, OrderBody, RollbackBody, RolloutBody
+from homeostat.http.operations import LIMIT, MODEL, Operation, Parameter, Request
+from homeostat.ports import ControlPlane
+from homeostat.records import Alert, Experiment, Rollback, Rollout, RouteReport
+
+API = "/api/v1"
+ONE = f"{API}/models/{{model}}"
+
+
+def traffic_operations(control: ControlPlane) -> list[Operation]:
+    """Everything that changes which version answers."""
+    tag = "traffic"
+    whose: dict[str, Any] = {"parameters": (MODEL,), "errors": (UnknownModel, Conflict)}
+    asked: dict[str, Any] = {"parameters": (MODEL,), "errors": (UnknownModel,)}
+
+    def roll_back(request: Request) -> Rollback:
+        body: RollbackBody = request.body
+        return control.roll_back(request.path["model"], to=body.to, actor=body.actor, reason=body.reason)
+
+    def start_rollout(request: Request) -> Rollout:
+        body: RolloutBody = request.body
+        return control.start_rollout(request.path["model"], body.version, actor=body.actor, reason=body.reason)
+
+    return [
+        Operation(
+            "POST",
+            f"{ONE}/rollback",
+            "Put an earlier production version back",
+            roll_back,
+            Rollback,
+            tag,
+            body=RollbackBody,
+            body_required=False,
+            parameters=(MODEL,),
+            errors=(UnknownModel, UnknownVersion, Conflict),
+        ),
+        Operation(
+            "GET",
+            f"{ONE}/routes",
+            "The routes of a model, and what each gateway serves",
+            lambda r: control.routes(r.path["model"], limit=r.query.get("limit", 100)),
+            RouteReport,
+            tag,
+            query=(LIMIT,),
+            **asked,
+        ),
+        Operation(
+            "GET",
+            f"{ONE}/experiments",
+            "What is compared on live traffic",
+            lambda r: {"experiments": control.experiments(r.path["model"])},
+            list[Experiment],
+            tag,
+            wrapped="experiments",
+            **asked,
+        ),
+        Operation(
+            "GET",
+            f"{ONE}/rollouts",
+            "The rollouts of a model",
+            lambda r: {"rollouts": control.rollouts(r.path["model"])},
+            list[Rollout],
+            tag,
+            wrapped="rollouts",
+            **asked,
+        ),
+        Operation(
+            "POST",
+            f"{ONE}/rollouts",
+            "Roll a version out by the policy's steps",
+            start_rollout,
+            Rollout,
+            tag,
+            body=RolloutBody,
+            parameters=(MODEL,),
+            errors=(UnknownModel, UnknownVersion, Conflict),
+            status=201,
+        ),
+        Operation(
+            "POST",
+            f"{ONE}/rollouts/pause",
+            "Stay in the present step",
+            lambda r: control.pause(r.path["model"], actor=r.body.actor),
+            Rollout,
+            tag,
+            body=ActorBody,
+            body_required=False,
+            **whose,
+        ),
+        Operation(
+            "POST",
+            f"{ONE}/rollouts/resume",
+            "Go on with a paused rollout",
+            lambda r: control.resume(r.path["model"], actor=r.body.actor),
+            Rollout,
+            tag,
+            body=ActorBody,
+            body_required=False,
+            **whose,
+        ),
+        Operation(
+            "POST",
+            f"{ONE}/rollouts/abort",
+            "End a rollout, with all traffic on the version before",
+            lambda r: control.abort(r.path["model"], actor=r.body.actor, reason=r.body.reason),
+            Rollout,
+            tag,
+            body=OrderBody,
+            body_required=False,
+            **whose,
+        ),
+    ]
+
+
+def alert_operations(control: ControlPlane) -> list[Operation]:
+    """Alerts, and what people do with them."""
+    tag = "alerts"
+    alert = Parameter("alert", "The alert's id.")
+    everything = Parameter("all", "Resolved ones too.", bool)
+    errors = (UnknownRecord, Conflict)
+
+    def listed(request: Request) -> dict[str, list[Alert]]:
+        found = control.alerts(request.query.get("model"), everything=request.query.get("all", False))
+        return {"alerts": found}
+
+    return [
+        Operation(
+            "GET",
+            f"{API}/alerts",
+            "Alerts",
+            listed,
+            list[Alert],
+            tag,
+            wrapped="alerts",
+            query=(Parameter("model", "Only this model's."), everything),
+            errors=(UnknownModel,),
+        ),
+        Operation(
+            "POST",
+            f"{API}/alerts/{{alert}}/acknowledge",
+            "Say that somebody looks after an alert",
+            lambda r: control.acknowledge(r.path["alert"], actor=r.body.actor),
+            Alert,
+            tag,
+            body=ActorBody,
+            body_required=False,
+            parameters=(alert,),
+            errors=errors,
+        ),
+        Operation(
+            "POST",
+            f"{API}/alerts/{{alert}}/resolve",
+            "Close an alert by hand",
+            lambda r: control.resolve(r.path["alert"], actor=r.body.actor),
+            Alert,
+            tag,
+            body=ActorBody,
+            body_required=False,
+            parameters=(alert,),
+            errors=errors,
+        ),
+    ]
