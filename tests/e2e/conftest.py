@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,3 +39,28 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=binary, args=CHROMIUM_ARGUMENTS)
         yield started
         started.close()
+
+
+def _beside(name: str) -> ModuleType:
+    """A module that lies beside these tests, which have no packages."""
+    full = f"e2e_{name}"
+    if full not in sys.modules:
+        spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[full] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[full])
+    return sys.modules[full]
+
+
+@pytest.fixture(scope="session")
+def loads() -> ModuleType:
+    """The module that puts servers under load."""
+    return _beside("served_load")
+
+
+@pytest.fixture(scope="session")
+def small_home(loads: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder with two versions of a model; tests copy it."""
+    made: Path = loads.make_home(tmp_path_factory.mktemp("small") / "home")
+    return made

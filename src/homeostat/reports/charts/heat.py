@@ -78,11 +78,13 @@ def heat_edges(threshold: float, largest: float) -> tuple[float, ...]:
     return (0.0, threshold / 2, threshold, *rounded, largest)
 
 
-def heat_chart(drift: DriftMap, size: Size, domain: tuple[float, float], axis_title: str) -> Markup:
-    """The drawing of effect sizes by feature and time, `size` wide."""
+def heat_chart(
+    drift: DriftMap, size: Size, domain: tuple[float, float], axis_title: str, *, least_top: float = 0.0
+) -> Markup:
+    """The drawing of effect sizes by feature and time, `size` wide; its colours go up to `least_top` or further."""
     grid = heat_grid(drift, columns_of(size))
     present = grid.values[np.isfinite(grid.values)]
-    edges = heat_edges(drift.threshold, float(present.max()) if len(present) else 1.0)
+    edges = heat_edges(drift.threshold, max(least_top, float(present.max())) if len(present) else 1.0)
     height = 17.0 if len(grid.features) > 4 else 24.0
     top = 52.0 if size.is_wide else 84.0
     bottom = top + height * len(grid.features)

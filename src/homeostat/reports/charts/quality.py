@@ -153,7 +153,7 @@ def quality_chart(story: Story, size: Size, domain: tuple[float, float], axis_ti
         _initial(story, x, head, bottom, size),
         value_axis(y, marked, unit, size),
         _gap(series, places, y),
-        _decisions(story.marks, x, y, lanes, size),
+        decision_lines(story.marks, x, y, lanes, size),
     ]
     style = looks(story.strategies)
     for strategy, _ in reversed(lines):
@@ -272,13 +272,14 @@ def _gap(series: dict[str, Floats], places: Floats, y: Linear) -> Markup:
     return tag("path", d=f"M{'L'.join(upper)}L{'L'.join(lower)}Z", class_="gain")
 
 
-def _decisions(
+def decision_lines(
     marks: Sequence[Mark],
     x: Linear,
     y: Linear,
     lanes: Sequence[tuple[str, str]],
     size: Size,
 ) -> Markup:
+    """Promotions and rollbacks as numbered lines across the plot, and a lane below it for each other kind of mark."""
     top, bottom = y.end, y.start
     numbered = [mark for mark in majors(marks) if x.low <= seconds(mark.at) <= x.high]
     crowded = len(numbered) > (MOST_FULL_LINES if size.is_wide else MOST_FULL_LINES // 3)

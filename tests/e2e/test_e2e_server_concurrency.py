@@ -1,0 +1,155 @@
+"""Many clients at once while versions change: no request fails, no row is lost, every reply keeps to its route."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from homeostat import Client
+from homeostat.records import Stage
+
+MODEL = "mail"
+# A rollout by its policy begins with a canary, a promotion by hand with all of the traffic.
+SETTINGS = {
+    "serve.tick_seconds": "0.5",
+    "policy.rollout.steps": "canary 30% for 1h,100%",
+    "policy.rollout.manual_steps": "100%,bake for 1h",
+}
+
+
+@dataclass
+class Order:
+    """A rollback that was ordered, with times of the clock that all processes share; `route` is the one it wrote."""
+
+    sent: float
+    answered: float
+    route: int
+    confirmed: list[str]
+
+
+@dataclass
+class Traffic:
+    """What came of a while of load and orders."""
+
+    answers: Any
+    orders: list[Order]
+    routes: list[Any]
+    starts: dict[str, int] = field(default_factory=dict)
+
+
+def order_about(client: Client, seconds: float, pause: float) -> tuple[list[Order], dict[str, int]]:
+    """Promote version 2, take it back, let it be a canary, take it back, and so on. Any refusal is raised."""
+    orders: list[Order] = []
+    starts = {"promotions": 0, "canaries": 0}
+    until = time.monotonic() + seconds
+    for kind in cycle(("promotions", "canaries")):
+        time.sleep(pause)
+        if kind == "promotions":
+            assert client.move(MODEL, 2, Stage.PRODUCTION, actor="tests", reason="newer").version.number == 2
+        else:
+            assert client.start_rollout(MODEL, 2, actor="tests", reason="careful").candidate == 2
+        starts[kind] += 1
+        time.sleep(pause)
+        sent = time.monotonic()
+        answer = client.roll_back(MODEL, to=None, actor="tests", reason="back")
+        orders.append(Order(sent, time.monotonic(), answer.route, answer.confirmed))
+        assert answer.production == 1
+        assert answer.waiting == []
+        if time.monotonic() > until:
+            return orders, starts
+    raise AssertionError
+
+
+def run_traffic(
+    servers: ModuleType, loads: ModuleType, home: Path, *, workers: int, seconds: float, pause: float
+) -> Traffic:
+    """Load with orders meanwhile, then the proof that nothing was lost and nobody was answered by a wrong version."""
+    with servers.running_server(home, "--workers", str(workers), **SETTINGS) as server, Client(server.url) as client:
+        loads.wait_for_gateways(client, workers)
+        with loads.load_on(server.url, home, predicting=32, labelling=4) as load:
+            orders, starts = order_about(client, seconds, pause)
+            time.sleep(pause)
+            answers = load.stop()
+        routes = client.routes(MODEL, limit=1_000_000).routes
+        assert server.stop() == 0
+    loads.check_log(loads.read_log(home), [answers])
+    versions = loads.check_routes(routes, [answers])
+    assert min(versions[1], versions[2]) > 0
+    ids = {one.id for one in answers.predictions}
+    assert len(ids) == len(answers.predictions)
+    # Lists of a few: the difference of two large sets is nothing to look at.
+    assert list(ids ^ {id_ for one in answers.labels for id_ in one.ids})[:5] == []
+    return Traffic(answers, orders, routes, starts)
+
+
+def seconds_to_old(traffic: Traffic) -> list[float]:
+    """For each rollback, how long after it was sent the last reply came that named the newer version."""
+    found = []
+    for order in traffic.orders:
+        newer = [
+            one.received - order.sent
+            for one in traffic.answers.predictions
+            if one.version == 2 and one.route < order.route and one.received > order.sent
+        ]
+        found.append(max(newer, default=0.0))
+    return found
+
+
+def check_orders(traffic: Traffic, gateways: int) -> None:
+    """Rollbacks took effect in under a second, and were reported only once no gateway served the newer version."""
+    for order in traffic.orders:
+        late = [one for one in traffic.answers.predictions if one.route < order.route and one.sent > order.answered]
+        assert late[:5] == [], f"{len(late)} requests that followed the reply to a rollback were answered as before it"
+        assert len(order.confirmed) == gateways
+    assert float(np.median(seconds_to_old(traffic))) < 1.0
+
+
+def tell(loads: ModuleType, name: str, traffic: Traffic) -> None:
+    """The figures, for whoever looks at the output."""
+    old, replies = seconds_to_old(traffic), [order.answered - order.sent for order in traffic.orders]
+    rows = len(traffic.answers.predictions)
+    rate = rows / traffic.answers.seconds
+    ms = [loads.quantile_ms([traffic.answers], share) for share in (0.5, 0.99)]
+    print(
+        f"{name}: {rows} predictions, {rate:.0f}/s, p50 {ms[0]:.0f} ms, p99 {ms[1]:.0f} ms; "
+        f"{traffic.starts}; {len(old)} rollbacks: newer version for median {np.median(old):.3f} s, "
+        f"max {max(old):.3f} s; reply after median {np.median(replies):.3f} s, max {max(replies):.3f} s"
+    )
+
+
+def test_clients_see_no_failure_while_versions_change(
+    servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
+) -> None:
+    home = loads.copy_home(small_home, tmp_path / "home")
+    traffic = run_traffic(servers, loads, home, workers=2, seconds=5, pause=0.8)
+    tell(loads, "2 processes", traffic)
+    check_orders(traffic, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_clients_see_no_failure_in_two_minutes_of_changes(
+    servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
+) -> None:
+    home = loads.copy_home(small_home, tmp_path / "home")
+    traffic = run_traffic(servers, loads, home, workers=1, seconds=120, pause=2.5)
+    tell(loads, "1 process", traffic)
+    check_orders(traffic, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_rollback_holds_for_all_of_several_processes_within_a_second(
+    servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
+) -> None:
+    home = loads.copy_home(small_home, tmp_path / "home")
+    traffic = run_traffic(servers, loads, home, workers=3, seconds=40, pause=0.7)
+    tell(loads, "3 processes", traffic)
+    check_orders(traffic, 3)

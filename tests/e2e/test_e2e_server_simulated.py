@@ -1,0 +1,158 @@
+"""kill -9 of a simulated server while its clock is being moved: sent again, the order ends as it would have."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from homeostat import Client
+from homeostat.errors import ServerUnreachable
+from homeostat.ports import Registration
+from homeostat.records import Stage
+
+MODEL = "small"
+FIRST, BATCH, BATCHES, TURN = 160, 16, 30, 8
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+SETTINGS = {
+    "seed": "3",
+    "serve.log_level": "warning",
+    "policy.training.algorithms": "logistic_regression",
+    "policy.training.retry_after": "1s",
+    "policy.rollout.steps": (
+        "shadow for 20 pairs until decided,canary 30% for 1h and 20 rows,ab 50% for 1h and 20 rows,100%,"
+        "bake for 2h and 40 rows"
+    ),
+}
+
+
+def make_table() -> pd.DataFrame:
+    """Rows in the order of time; after some batches the label means the opposite."""
+    rng = np.random.default_rng(5)
+    rows = FIRST + BATCH * BATCHES
+    x = rng.normal(size=(rows, 3))
+    score = x @ np.array([2.0, -1.0, 0.5])
+    score[FIRST + TURN * BATCH :] *= -1
+    frame = pd.DataFrame(x.round(4), columns=["a", "b", "c"])
+    frame["y"] = np.where(score + rng.normal(size=rows) * 0.3 > 0, "yes", "no")
+    return frame
+
+
+@dataclass
+class Ended:
+    """How a stream ended: all records that say what was done, what was answered, and how long each step took."""
+
+    records: dict[str, Any]
+    served: list[tuple[Any, ...]]
+    seconds: list[float]
+    # How many decisions there were after each step.
+    decided: list[int]
+    cut_off: int = 0
+
+
+def run_stream(servers: ModuleType, home: Path, kills: Mapping[int, float]) -> Ended:
+    """Drive a simulated server through the table; `kills` says how long after the order of a step it is killed."""
+    table = make_table()
+    with servers.running_server(home, "--simulated", **SETTINGS) as server:
+        client = Client(server.url)
+        client.advance_clock(BEGAN)
+        table[:FIRST].to_csv(home / "training.csv", index=False)
+        client.register(MODEL, Registration(home / "training.csv", "y"), actor="tests", reason="")
+        client.move(MODEL, 1, Stage.PRODUCTION, actor="tests", reason="")
+        ended = Ended({}, [], [], [])
+        for step in range(BATCHES):
+            part = table[FIRST + step * BATCH : FIRST + (step + 1) * BATCH]
+            now = BEGAN + timedelta(hours=step + 1)
+            times = [now - timedelta(minutes=BATCH - position) for position in range(BATCH)]
+            ids = [f"row-{number}" for number in part.index]
+            entities = [f"entity-{number % 50}" for number in part.index]
+            answer = client.predict_batch(
+                MODEL, part[["a", "b", "c"]], prediction_ids=ids, entities=entities, event_times=times
+            )
+            ended.served += zip(ids, answer.predictions, answer.probabilities, answer.versions, strict=True)
+            client.label(MODEL, ids, part["y"].tolist(), event_time=np.array(times, dtype="datetime64[us]"))
+            started = time.monotonic()
+            if step in kills:
+                ended.cut_off += kill_meanwhile(server, client, now, kills[step])
+                client.close()
+                server.start()
+                client = Client(server.url)
+            client.advance_clock(now)
+            ended.seconds.append(time.monotonic() - started)
+            ended.decided.append(len(client.decisions(MODEL)))
+        ended.records = records_of(client)
+        client.close()
+        assert server.stop() == 0
+    return ended
+
+
+def kill_meanwhile(server: Any, client: Client, now: datetime, delay: float) -> bool:
+    """Order it to move its clock, and kill it so many seconds later; returns whether that cut the answer off."""
+    killer = threading.Timer(delay, server.process.kill)
+    killer.start()
+    cut_off = True
+    with suppress(ServerUnreachable):
+        client.advance_clock(now)
+        cut_off = False
+    killer.cancel()
+    killer.join()
+    server.kill()
+    return cut_off
+
+
+def records_of(client: Client) -> dict[str, Any]:
+    """What was decided and made, without what a clock of the machine measured."""
+    whole = {
+        "decisions": client.decisions(MODEL),
+        "versions": client.versions(MODEL),
+        "stages": client.stages(MODEL),
+        "rollouts": client.rollouts(MODEL),
+        "routes": client.routes(MODEL, limit=1000).routes,
+        "runs": client.runs(MODEL),
+        "findings": client.findings(MODEL, limit=100_000),
+        "alerts": client.alerts(MODEL, everything=True),
+    }
+    return {name: without_measured(msgspec.to_builtins(found)) for name, found in whole.items()}
+
+
+def without_measured(value: Any) -> Any:
+    return value
+
+
+def logged_rows(home: Path) -> list[tuple[Any, ...]]:
+    """The served rows of the log: id, output, score and version, in the order of writing."""
+    from homeostat.stores.sqlite import SqlitePredictionLog
+
+    log = SqlitePredictionLog(home / "state" / "log.db", home / "state" / "log")
+    found = [
+        row
+        for _, block in log.blocks_after(MODEL, 0)
+        if not block.shadow
+        for row in zip(block.ids, block.output, block.score.tolist(), block.version.tolist(), strict=True)
+    ]
+    log.close()
+    return found
+
+
+def check_same(unkilled: Ended, other: Ended) -> None:
+    for name, records in unkilled.records.items():
+        assert other.records[name] == records, name
+    assert other.served == unkilled.served
+
+
+def kills_of(unkilled: Ended, count: int, chance: random.Random) -> dict[int, float]:
+    """Steps in which something is decided, the longest ones first, and a moment within each."""
+    busy = [step for step in range(1, BATCHES) if unkilled.decided[step] > unkilled.decided[step - 1]]
+    busy.sort(key=lambda step: -unkilled.seconds[step])
+    return {step: unkilled.seconds[step] * chance.uniform(0.05, 0.95) for step in busy[:count]}
