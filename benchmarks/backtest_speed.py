@@ -11,8 +11,8 @@ import resource
 
 import numpy as np
 
-from homeostat.backtest.data import LabelledTable, prepare
 from homeostat.backtest.replay import Options
+from homeostat.connectors.tables import LabelledTable, prepare
 from homeostat.settings import load
 from homeostat.wiring import run_backtest
 

@@ -6,14 +6,29 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
+
+# How long an example may take says more about the machine than about the code.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
 def small_systems() -> ModuleType:
     """The module that makes whole systems in memory."""
-    name = "controllers_small_systems"
+    return module_of("controllers_small_systems", "controllers/small_systems.py")
+
+
+@pytest.fixture(scope="session")
+def servers() -> ModuleType:
+    """The module that starts real server processes."""
+    return module_of("running_servers", "running_servers.py")
+
+
+def module_of(name: str, path_in_tests: str) -> ModuleType:
+    """A module that lies beside the tests, which have no packages."""
     if name not in sys.modules:
-        path = Path(__file__).parent / "controllers" / "small_systems.py"
+        path = Path(__file__).parent / path_in_tests
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
         assert spec.loader is not None

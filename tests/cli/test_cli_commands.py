@@ -65,7 +65,12 @@ def test_a_model_from_registration_to_rollback(home: Path, capsys: pytest.Captur
     assert shown["serving"]["format"] == "onnx"
     assert shown["metrics"]["accuracy"] > 0.8
     assert run(["model", "rollback", "mail", "--reason", "not sure", "--json"]) == 0
-    assert out(capsys) == {"model": "mail", "production": 1}
+    rolled_back = out(capsys)
+    assert {name: rolled_back[name] for name in ("production", "confirmed", "waiting")} == {
+        "production": 1,
+        "confirmed": [],
+        "waiting": [],
+    }
     assert run(["history", "mail", "--json"]) == 0
     kinds = [decision["kind"] for decision in out(capsys)["decisions"]]
     assert kinds[-1] == "rollback"

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
-import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,14 +32,71 @@ def blocks(page: Path) -> list[tuple[int, str, str]]:
     ]
 
 
-def run_commands(text: str) -> None:
-    """Run the lines that call homeostat, in this process."""
-    from homeostat.cli.app import run
+class Terminal:
+    """Types the commands of a page into a real shell, block by block; what was left running ends with the page."""
 
-    for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if words and words[0] == "homeostat":
-            assert run(words[1:]) == 0, line
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._shells: list[subprocess.Popen[bytes]] = []
+        self._ports: dict[str, str] = {}
+        scripts = Path(sys.executable).parent
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("HOMEOSTAT_")}
+        self._environment["PATH"] = f"{scripts}{os.pathsep}{self._environment['PATH']}"
+
+    def type(self, text: str) -> str:
+        """Run a block as it is written; returns what it printed. The first command that fails ends the test."""
+        text = re.sub(r"\b80\d\d\b", self._port, text)
+        output = self._folder / f"terminal-{len(self._shells)}.txt"
+        with output.open("wb") as file:
+            shell = subprocess.Popen(
+                ["bash", "-e", "-c", text],
+                cwd=self._folder,
+                env=self._environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._shells.append(shell)
+        status = shell.wait(240)
+        said = output.read_text(encoding="utf-8", errors="replace")
+        assert status == 0, f"{text}\n{said[-3000:]}"
+        assert '"error"' not in said, f"{text}\n{said[-3000:]}"
+        return said
+
+    def _port(self, found: re.Match[str]) -> str:
+        """The port as it is written, or a free one where somebody else listens there."""
+        written = found[0]
+        if written not in self._ports:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", int(written)))
+                    self._ports[written] = written
+                except OSError:
+                    probe.bind(("127.0.0.1", 0))
+                    self._ports[written] = str(probe.getsockname()[1])
+                    # A command that names no port takes the setting's.
+                    self._environment["HOMEOSTAT_SERVE__PORT"] = self._ports[written]
+        return self._ports[written]
+
+    def port(self, written: str) -> str:
+        """What stands for a port that a page names."""
+        return self._ports.get(written, written)
+
+    def close(self) -> None:
+        """End everything that was left running."""
+        for shell in self._shells:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGTERM)
+        for shell in self._shells:
+            until = time.monotonic() + 60
+            while time.monotonic() < until:
+                try:
+                    os.killpg(shell.pid, 0)
+                except ProcessLookupError:
+                    break
+                time.sleep(0.05)
 
 
 def what_a_reader_has() -> dict[str, object]:
@@ -68,12 +132,43 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pyt
     names: dict[str, object] = {"__name__": page.stem}
     if page.name == "README.md":
         names |= what_a_reader_has()
-    for line, language, text in blocks(page):
-        if language == "python":
-            # Blank lines before it make a traceback name the line of the page.
-            exec(compile("\n" * (line - 1) + text, str(page), "exec"), names)  # noqa: S102
-        else:
-            run_commands(text)
+    terminal = Terminal(tmp_path)
+    try:
+        for line, language, text in blocks(page):
+            if language == "python":
+                found = re.sub(r"\b80\d\d\b", lambda port: terminal.port(port[0]), text)
+                # Blank lines before it make a traceback name the line of the page.
+                exec(compile("\n" * (line - 1) + found, str(page), "exec"), names)  # noqa: S102
+            elif "make " not in text:
+                terminal.type(text)
+    finally:
+        terminal.close()
+
+
+@pytest.mark.slow
+def test_five_minutes_to_ones_own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of the README, typed as it is written: register, serve, predict, send labels, look."""
+    monkeypatch.chdir(tmp_path)
+    what_a_reader_has()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    path = text.partition("**Register.**")[2].partition("\n## ")[0]
+    terminal = Terminal(tmp_path)
+    try:
+        said = [terminal.type(match[2]) for match in BLOCK.finditer(path)]
+    finally:
+        terminal.close()
+    register, serve, predict, label, look = said
+    assert "churn version 1 is in production" in register
+    assert (tmp_path / "homeostat.toml").exists()
+    assert '{"status":"ready"}' in serve
+    answer = json.loads(predict)
+    assert answer["prediction_id"] == "order-1"
+    assert answer["prediction"] in ("yes", "no")
+    assert answer["status"] == "success"
+    assert 0 <= answer["probability"] <= 1
+    assert json.loads(label)["accepted"] == 1
+    assert "churn" in look
+    assert "installed" in look
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])

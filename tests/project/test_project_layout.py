@@ -15,7 +15,21 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "homeostat"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MOST_LINES = 450
-HEAVY = ("numpy", "pandas", "scipy", "sklearn", "pyarrow", "sqlalchemy", "duckdb", "onnxruntime", "treelite", "rich")
+HEAVY = (
+    "numpy",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "pyarrow",
+    "starlette",
+    "uvicorn",
+    "httpx",
+    "prometheus_client",
+    "jinja2",
+    "onnxruntime",
+    "treelite",
+    "rich",
+)
 # In pieces, so that this file does not name them either.
 HOSTS = [
     ".".join(parts)

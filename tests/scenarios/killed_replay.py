@@ -26,7 +26,7 @@ OVERRIDES = {
 
 
 def make_table() -> Any:
-    from homeostat.backtest.data import prepare
+    from homeostat.connectors.tables import prepare
 
     rng = np.random.default_rng(5)
     x = rng.normal(size=(ROWS, 3))

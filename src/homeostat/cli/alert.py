@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from homeostat.cli import context
-from homeostat.cli.context import JsonOption
+from homeostat.cli.context import JsonOption, ServerOption
 from homeostat.cli.output import console, moment, print_json, table
+
+if TYPE_CHECKING:
+    from homeostat.records import Alert
 
 app = typer.Typer(help="Alerts: list, acknowledge, resolve.", no_args_is_help=True)
 AlertArgument = Annotated[str, typer.Argument(help="The alert's id.", show_default=False)]
@@ -19,18 +21,14 @@ AlertArgument = Annotated[str, typer.Argument(help="The alert's id.", show_defau
 def list_alerts(
     model: Annotated[str | None, typer.Argument(help="Only this model's.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
     """Open and acknowledged alerts."""
-    from homeostat.wiring import to_json
-
-    with context.system() as system:
-        if model is not None:
-            system.registry.model(model)
-        since = system.clock.now() - timedelta(days=system.settings.policy.alerts.keep_days)
-        alerts = system.alerts.list(model, live_only=not everything, resolved_since=since)
+    with context.control_plane(server) as plane:
+        alerts = plane.alerts(model, everything=everything)
     if json:
-        print_json({"alerts": [to_json(alert) for alert in alerts]})
+        print_json({"alerts": alerts})
         return
     if not alerts:
         console().print("No alert is open.")
@@ -43,26 +41,23 @@ def list_alerts(
 
 
 @app.command("ack")
-def acknowledge(alert: AlertArgument, json: JsonOption = False) -> None:
+def acknowledge(alert: AlertArgument, server: ServerOption = None, json: JsonOption = False) -> None:
     """Say that somebody looks after an alert."""
-    with context.system() as system:
-        changed = system.alerts.acknowledge(alert, by=context.actor())
+    with context.control_plane(server) as plane:
+        changed = plane.acknowledge(alert, actor=context.actor())
     _say(changed, json=json)
 
 
 @app.command("resolve")
-def resolve(alert: AlertArgument, json: JsonOption = False) -> None:
+def resolve(alert: AlertArgument, server: ServerOption = None, json: JsonOption = False) -> None:
     """Close an alert by hand."""
-    with context.system() as system:
-        changed = system.alerts.resolve(alert, at=system.clock.now())
+    with context.control_plane(server) as plane:
+        changed = plane.resolve(alert, actor=context.actor())
     _say(changed, json=json)
 
 
-def _say(alert: object, *, json: bool) -> None:
-    from homeostat.records import Alert
-    from homeostat.wiring import to_json
-
+def _say(alert: Alert, *, json: bool) -> None:
     if json:
-        print_json(to_json(alert))
-    elif isinstance(alert, Alert):
+        print_json(alert)
+    else:
         console().print(f"{alert.id} is {alert.state.value}.", markup=False)

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from homeostat import __version__
-from homeostat.cli import alert, backtest, demo, drift, model, rollout, watch
+from homeostat.cli import alert, backtest, context, demo, drift, init, model, rollout, serve, watch
 from homeostat.cli.output import BAD_INPUT, console
-from homeostat.errors import HomeostatError
+from homeostat.errors import HomeostatError, InvalidInput
 
 app = typer.Typer(
     name="homeostat",
@@ -27,6 +27,8 @@ app.add_typer(alert.app, name="alert")
 app.command("backtest")(backtest.backtest)
 app.command("demo")(demo.demo)
 app.command("drift")(drift.drift)
+app.command("init")(init.init)
+app.command("serve")(serve.serve)
 app.command("status")(watch.status)
 app.command("history")(watch.history)
 app.command("check")(watch.check)
@@ -36,6 +38,8 @@ app.add_typer(watch.label_app, name="label")
 
 @app.callback()
 def options(
+    ctx: typer.Context,
+    server: context.ServerOption = None,
     version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and end.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to standard error.")] = False,
 ) -> None:
@@ -43,11 +47,20 @@ def options(
     if version:
         typer.echo(f"homeostat {__version__}")
         raise typer.Exit
+    if server is not None and not _takes_server(ctx):
+        raise InvalidInput(f"'homeostat {ctx.invoked_subcommand}' works on this machine alone and takes no --server.")
+    context.SERVER.set(server)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.CRITICAL,
         format="%(asctime)s %(name)s %(message)s",
         stream=sys.stderr,
     )
+
+
+def _takes_server(ctx: typer.Context) -> bool:
+    command = getattr(ctx.command, "commands", {}).get(ctx.invoked_subcommand)
+    # All commands of a group do.
+    return hasattr(command, "commands") or any(one.name == "server" for one in getattr(command, "params", []))
 
 
 def run(arguments: list[str]) -> int:

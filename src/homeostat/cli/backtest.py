@@ -37,8 +37,8 @@ def backtest(
     json: JsonOption = False,
 ) -> None:
     """Replay a labelled table through the loop and compare: left alone, healed, refitted by the calendar."""
-    from homeostat.backtest.data import prepare, read_table
     from homeostat.backtest.replay import Options
+    from homeostat.connectors.tables import prepare, read_table
     from homeostat.records import parse_span
     from homeostat.reports.text import story_table
     from homeostat.retraining.trainers import import_trainer

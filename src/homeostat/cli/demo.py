@@ -25,7 +25,7 @@ def demo(
     state: Annotated[Path | None, typer.Option("--state", help="Keep all state in that folder, to look at it.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Watch a model decay and heal itself: a simulated year of phishing e-mail, in about a minute."""
+    """Watch a model decay and heal itself: a simulated year of phishing e-mail, in a minute or two."""
     from homeostat.errors import InvalidSettings
     from homeostat.wiring import run_demo
 
@@ -33,8 +33,13 @@ def demo(
         raise InvalidSettings(f"There is no folder {report.resolve().parent} to write the report to.")
     if state is not None and (state / "control.db").exists():
         raise InvalidSettings(f"{state} holds state already; name a fresh folder.")
+
+    def say(url: str) -> None:
+        if not json:
+            console().print(f"A server lives through the year. Watch it at {url}/ while it does.", markup=False)
+
     with _display(quiet=json) as show:
-        result = run_demo(seed=seed, waves=waves, volume_per_day=volume, state=state, show=show)
+        result = run_demo(seed=seed, waves=waves, volume_per_day=volume, state=state, show=show, on_listening=say)
     result.save_html(report)
     if json:
         print_json({**result.outcome.as_json(), "windows": _windows(result), "report": str(report)})

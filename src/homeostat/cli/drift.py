@@ -18,7 +18,7 @@ def drift(
     json: JsonOption = False,
 ) -> None:
     """Compare two tables feature by feature. Ends with 1 where the current one drifted."""
-    from homeostat.backtest.data import read_table
+    from homeostat.connectors.tables import read_table
     from homeostat.errors import InvalidData, InvalidSettings
     from homeostat.frames import infer_kinds, to_columns
     from homeostat.records import PRESETS

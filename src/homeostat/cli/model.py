@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import msgspec
 import typer
 
 from homeostat.cli import context
-from homeostat.cli.context import JsonOption, ModelArgument, ReasonOption, VersionArgument
+from homeostat.cli.context import JsonOption, ModelArgument, ReasonOption, ServerOption, VersionArgument
 from homeostat.cli.output import FOUND, console, moment, print_json, table
-from homeostat.errors import InvalidFeatures, InvalidInput
+from homeostat.errors import InvalidInput
 
 app = typer.Typer(help="Models and versions.", no_args_is_help=True)
 
@@ -29,26 +30,25 @@ def register(
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag, as name=value; may be repeated.")] = None,
     description: Annotated[str, typer.Option("--description", help="What the model is for.")] = "",
     reason: ReasonOption = "registered by hand",
+    server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
     """Register a fitted scikit-learn pipeline with its training data, as a new version in stage draft."""
-    from homeostat.backtest.data import prepare, read_table
-    from homeostat.wiring import load_pipeline, register_fitted, to_json
+    from homeostat.ports import Registration
 
-    tags = _tags(tag or [])
-    fitted = load_pipeline(context.existing(pipeline), allow_pickle=allow_pickle)
-    rows = prepare(read_table(training), target=target, time=time, name=model)
-    with context.system() as system:
-        try:
-            version = register_fitted(
-                system, model, fitted, rows, tags=tags, description=description, actor=context.actor(), reason=reason
-            )
-        except (ValueError, TypeError) as error:
-            # The user's pipeline is run on the user's rows; what it raises is about those.
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InvalidFeatures(f"The model can't be used with the training data: {first}") from error
+    registration = Registration(
+        training=context.existing(training),
+        target=target,
+        pipeline=context.existing(pipeline),
+        time=time,
+        allow_pickle=allow_pickle,
+        tags=_tags(tag or []),
+        description=description,
+    )
+    with context.control_plane(server) as plane:
+        version = plane.register(model, registration, actor=context.actor(), reason=reason)
     if json:
-        print_json(to_json(version))
+        print_json(version)
         return
     console().print(
         f"{model} version {version.number} registered. It is served as {version.serving.format}: "
@@ -70,16 +70,15 @@ def _tags(texts: list[str]) -> dict[str, str]:
 @app.command("list")
 def list_models(
     model: Annotated[str | None, typer.Argument(help="The versions of this model only.")] = None,
+    server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
     """Models, or the versions of one."""
-    from homeostat.wiring import to_json
-
-    with context.system() as system:
-        names = [model] if model is not None else [held.name for held in system.registry.models()]
-        versions = [version for name in names for version in system.registry.versions(name)]
+    with context.control_plane(server) as plane:
+        names = [model] if model is not None else [held.name for held in plane.models()]
+        versions = [version for name in names for version in plane.versions(name)]
     if json:
-        print_json({"versions": [to_json(version) for version in versions]})
+        print_json({"versions": versions})
         return
     if not versions:
         console().print("No model is registered yet. Next: 'homeostat model register --help'.", markup=False)
@@ -107,15 +106,14 @@ def _quality(metrics: dict[str, float]) -> str:
 
 
 @app.command("show")
-def show(model: ModelArgument, version: VersionArgument, json: JsonOption = False) -> None:
+def show(model: ModelArgument, version: VersionArgument, server: ServerOption = None, json: JsonOption = False) -> None:
     """One version: manifest, signature, metrics, lineage, history."""
-    from homeostat.wiring import to_json
-
-    with context.system() as system:
-        found = system.registry.version(model, context.version_number(version))
-        moves = system.registry.history(model, found.number)
+    number = context.version_number(version)
+    with context.control_plane(server) as plane:
+        found = plane.version(model, number)
+        moves = plane.stages(model, number)
     if json:
-        print_json({**to_json(found), "history": [to_json(move) for move in moves]})
+        print_json({**msgspec.to_builtins(found), "history": moves})
         return
     out = console()
     out.print(f"{model} version {found.number}, {found.stage.value}", markup=False, style="bold")
@@ -143,75 +141,68 @@ def promote(
     version: VersionArgument,
     to: Annotated[str, typer.Option("--to", help="The stage: testing, staging, production, draft.")] = "production",
     reason: ReasonOption = "promoted by hand",
+    server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
     """Move a version forward. Into production it goes watched: where it is worse, the old version comes back."""
-    from homeostat.records import Rollout, Stage
-    from homeostat.wiring import to_json
+    from homeostat.records import Stage
 
     try:
         stage = Stage(to)
     except ValueError:
         raise InvalidInput(f"There is no stage '{to}'. Known: {', '.join(one.value for one in Stage)}.") from None
     number = context.version_number(version)
-    with context.system() as system:
-        found: Any
-        if stage is Stage.PRODUCTION:
-            found = system.promote(model, number, actor=context.actor(), reason=reason)
-        else:
-            found = system.registry.advance(
-                model, number, stage, at=system.clock.now(), actor=context.actor(), reason=reason
-            )
+    with context.control_plane(server) as plane:
+        moved = plane.move(model, number, stage, actor=context.actor(), reason=reason)
     if json:
-        print_json(to_json(found))
-    elif isinstance(found, Rollout):
+        print_json(moved)
+    elif moved.rollout is not None:
         console().print(
-            f"{model} version {number} has all traffic, and version {found.baseline} scores beside it. "
+            f"{model} version {number} has all traffic, and version {moved.rollout.baseline} scores beside it. "
             f"Next: 'homeostat rollout status {model}'.",
             markup=False,
         )
     else:
-        console().print(f"{model} version {number} is in {found.stage.value}.", markup=False)
+        console().print(f"{model} version {number} is in {moved.version.stage.value}.", markup=False)
 
 
 @app.command("archive")
 def archive(
-    model: ModelArgument, version: VersionArgument, reason: ReasonOption = "archived by hand", json: JsonOption = False
+    model: ModelArgument,
+    version: VersionArgument,
+    reason: ReasonOption = "archived by hand",
+    server: ServerOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Put a version away."""
     from homeostat.records import Stage
-    from homeostat.wiring import to_json
 
     number = context.version_number(version)
-    with context.system() as system:
-        found = system.registry.advance(
-            model, number, Stage.ARCHIVED, at=system.clock.now(), actor=context.actor(), reason=reason
-        )
+    with context.control_plane(server) as plane:
+        moved = plane.move(model, number, Stage.ARCHIVED, actor=context.actor(), reason=reason)
     if json:
-        print_json(to_json(found))
+        print_json(moved)
     else:
         console().print(f"{model} version {number} is archived.", markup=False)
 
 
 @app.command("verify")
 def verify(
-    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None, json: JsonOption = False
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    server: ServerOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Hash every stored file again. Ends with 1 where one is not what was registered."""
-    with context.system() as system:
-        names = [model] if model is not None else [held.name for held in system.registry.models()]
-        versions = [version for name in names for version in system.registry.versions(name)]
-        broken = {f"{version.model}:{version.number}": system.registry.verify(version) for version in versions}
-        system.keep_integrity_findings(versions)
-    bad = {name: paths for name, paths in broken.items() if paths}
+    with context.control_plane(server) as plane:
+        found = plane.verify(model)
     if json:
-        print_json({"versions": len(versions), "broken": bad})
-    elif bad:
-        for name, paths in bad.items():
+        print_json(found)
+    elif found.broken:
+        for name, paths in found.broken.items():
             console().print(f"{name}: changed or missing: {', '.join(paths)}", markup=False, style="red")
     else:
-        console().print(f"All files of {len(versions)} versions are what was registered.", markup=False)
-    if bad:
+        console().print(f"All files of {found.versions} versions are what was registered.", markup=False)
+    if found.broken:
         raise typer.Exit(FOUND)
 
 
@@ -220,13 +211,19 @@ def rollback(
     model: ModelArgument,
     to: Annotated[str | None, typer.Option("--to", help="The version to return to; the last one, else.")] = None,
     reason: ReasonOption = "rolled back by hand",
+    server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Put an earlier production version back, whatever is under way."""
-    with context.system() as system:
-        wanted = None if to is None else context.version_number(to)
-        number = system.roll_back(model, to=wanted, actor=context.actor(), reason=reason)
+    """Put an earlier production version back, whatever is under way. Ends with 1 where a gateway didn't confirm it."""
+    wanted = None if to is None else context.version_number(to)
+    with context.control_plane(server) as plane:
+        done = plane.roll_back(model, to=wanted, actor=context.actor(), reason=reason)
     if json:
-        print_json({"model": model, "production": number})
+        print_json(done)
     else:
-        console().print(f"{model} is served by version {number} again.", markup=False)
+        confirmed = f" Confirmed by {', '.join(done.confirmed)}." if done.confirmed else ""
+        console().print(f"{model} is served by version {done.production} again.{confirmed}", markup=False)
+        if done.waiting:
+            console().print(f"Not confirmed yet by {', '.join(done.waiting)}.", markup=False, style="red")
+    if done.waiting:
+        raise typer.Exit(FOUND)

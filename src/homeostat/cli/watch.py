@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from homeostat.cli import context
-from homeostat.cli.context import JsonOption, ModelArgument
+from homeostat.cli.context import JsonOption, ModelArgument, ServerOption
 from homeostat.cli.output import FOUND, console, moment, print_json, table
 from homeostat.errors import InvalidLabel
 
 if TYPE_CHECKING:
-    from homeostat.records import Decision
-    from homeostat.wiring import System
+    from homeostat.records import Decision, ModelStatus
 
 SHOWN_INPUTS = ("rows", "wins", "losses", "pairs", "log_better", "log_worse", "candidate", "baseline", "mcnemar_p", "p")
 
 
-def status(json: JsonOption = False) -> None:
+def status(server: ServerOption = None, json: JsonOption = False) -> None:
     """What is served, how it does and what is open, on one screen."""
-    with context.system() as system:
-        models = [_status_of(system, model.name) for model in system.registry.models()]
+    with context.control_plane(server) as plane:
+        models = plane.status()
     if json:
         print_json({"models": models})
         return
@@ -34,70 +33,40 @@ def status(json: JsonOption = False) -> None:
             markup=False,
         )
         return
-    rows = [
-        [
-            model["model"],
-            str(model["production"] or "none"),
-            model["quality"],
-            model["drift"],
-            f"{model['rows']:,} / {model['labelled']:,}",
-            model["rollout"] or "none",
-            str(len(model["open_alerts"])),
-            model["last_decision"],
-        ]
-        for model in models
-    ]
-    out.print(
-        table(
-            "",
-            ["model", "version", "quality", "drift", "rows / labelled", "rollout", "open alerts", "last decision"],
-            rows,
-        )
-    )
+    columns = ["model", "version", "quality", "drift", "rows / labelled", "rollout", "open alerts", "last decision"]
+    out.print(table("", columns, [_status_row(model) for model in models]))
     for model in models:
-        for alert in model["open_alerts"]:
-            out.print(f"{alert['severity']:>8}  {model['model']}: {alert['message']} [{alert['id']}]", markup=False)
+        for alert in model.open_alerts:
+            out.print(f"{alert.severity.value:>8}  {model.model}: {alert.message} [{alert.id}]", markup=False)
 
 
-def _status_of(system: System, model: str) -> dict[str, Any]:
-    production = system.registry.production(model)
-    findings = system.newest_findings(model, production.number) if production else {}
-    rows = system.view(model).joined.rows()
-    rollout = system.rollouts.active(model)
-    decisions = system.decisions(model)
-    performance = findings.get("performance 30 days")
-    drift = findings.get("drift")
-    return {
-        "model": model,
-        "production": production.number if production else None,
-        "quality": performance.message if performance else "no labels yet",
-        "drift": drift.verdict.value if drift else "not looked at",
-        "rows": rows.count,
-        "labelled": int(rows.labelled.sum()),
-        "rollout": f"version {rollout.candidate}, {rollout.current.kind.value}, {rollout.state.value}"
-        if rollout
-        else None,
-        "open_alerts": [
-            {"id": alert.id, "severity": alert.severity.value, "state": alert.state.value, "message": alert.message}
-            for alert in system.alerts.list(model, live_only=True)
-        ],
-        "last_decision": f"{moment(decisions[-1].at)} {decisions[-1].kind}" if decisions else "",
-    }
+def _status_row(model: ModelStatus) -> list[str]:
+    rollout, last = model.rollout, model.last_decision
+    return [
+        model.model,
+        "none" if model.production is None else str(model.production),
+        model.quality,
+        model.drift,
+        f"{model.rows:,} / {model.labelled:,}",
+        "none"
+        if rollout is None
+        else f"version {rollout.candidate}, {rollout.current.kind.value}, {rollout.state.value}",
+        str(len(model.open_alerts)),
+        "" if last is None else f"{moment(last.at)} {last.kind}",
+    ]
 
 
 def history(
     model: ModelArgument,
-    limit: Annotated[int, typer.Option("--limit", help="Only the latest so many; 0 is all.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Only the latest so many; 0 is all.")] = 0,
+    server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
     """Every decision about a model with its evidence, oldest first."""
-    with context.system() as system:
-        decisions = system.decisions(model)
-    decisions = decisions[-limit:] if limit else decisions
+    with context.control_plane(server) as plane:
+        decisions = plane.decisions(model, limit=limit)
     if json:
-        from homeostat.wiring import to_json
-
-        print_json({"model": model, "decisions": [to_json(decision) for decision in decisions]})
+        print_json({"model": model, "decisions": decisions})
         return
     out = console()
     for decision in decisions:
@@ -125,38 +94,33 @@ def _evidence(decision: Decision) -> str:
     return " · ".join(parts)
 
 
-def check(model: ModelArgument, json: JsonOption = False) -> None:
+def check(model: ModelArgument, server: ServerOption = None, json: JsonOption = False) -> None:
     """Look at a model now, act as the policy says, and print the findings. Ends with 1 where something is wrong."""
-    with context.system() as system:
-        system.registry.model(model)
-        system.tick()
-        production = system.registry.production(model)
-        findings = list(system.newest_findings(model, production.number).values()) if production else []
-    harmed = any(finding.verdict.value in ("harmed", "error") for finding in findings)
+    with context.control_plane(server) as plane:
+        report = plane.check(model)
     if json:
-        from homeostat.wiring import to_json
-
-        print_json({"model": model, "harmed": harmed, "findings": [to_json(finding) for finding in findings]})
+        print_json(report)
     else:
-        rows = [[finding.check, finding.verdict.value, finding.severity.value, finding.message] for finding in findings]
+        rows = [
+            [finding.check, finding.verdict.value, finding.severity.value, finding.message]
+            for finding in report.findings
+        ]
         console().print(table("", ["check", "verdict", "severity", "what was found"], rows))
-    if harmed:
+    if report.harmed:
         raise typer.Exit(FOUND)
 
 
 def retrain(
     model: ModelArgument,
     reason: context.ReasonOption = "ordered by hand",
+    server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
     """Retrain now; a version that passes its gate is rolled out. Ends with 1 where none did."""
-    with context.system() as system:
-        system.registry.model(model)
-        run = system.retrain(model, actor=context.actor(), reason=reason)
+    with context.control_plane(server) as plane:
+        run = plane.wait_for_run(plane.retrain(model, actor=context.actor(), reason=reason))
     if json:
-        from homeostat.wiring import to_json
-
-        print_json(to_json(run))
+        print_json(run)
     else:
         made = "" if run.version is None else f" Version {run.version} is being rolled out."
         console().print(f"{run.id} {run.state.value}: {run.outcome}.{made}", markup=False)
@@ -171,19 +135,20 @@ label_app = typer.Typer(help="Labels that arrive later.", no_args_is_help=True)
 def import_labels(
     model: ModelArgument,
     path: Annotated[Path, typer.Argument(help="CSV or Parquet: prediction_id, label.", show_default=False)],
+    server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
     """Import labels for logged predictions from a file."""
-    from homeostat.backtest.data import read_table
+    from homeostat.connectors.tables import read_table
 
     rows = read_table(context.existing(path))
     for name in ("prediction_id", "label"):
         if name not in rows.column_names:
             raise InvalidLabel(f"{path} has no column '{name}'. It has: {', '.join(rows.column_names[:20])}.")
-    with context.system() as system:
-        ids = [str(value) for value in rows.column("prediction_id").to_pylist()]
-        count = system.label(model, ids, rows.column("label").to_pylist(), source="import")
-        unmatched = system.view(model).joined.unmatched
+    ids, values = rows.column("prediction_id").to_pylist(), rows.column("label").to_pylist()
+    with context.control_plane(server) as plane:
+        count = plane.label(model, ids, values, source="import").accepted
+        unmatched = next(held.unmatched for held in plane.status() if held.model == model)
     if json:
         print_json({"model": model, "labels": count, "unmatched": unmatched})
         return

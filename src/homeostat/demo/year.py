@@ -1,28 +1,40 @@
-"""A year at a phishing-detection team, lived through by the real loop on a simulated clock."""
+"""A year at a phishing-detection team, lived through by a real server on a simulated clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.controllers.clock import SimulatedClock
 from homeostat.demo.traffic import KINDS, YEAR_START, Batch, EmailTraffic, bad_training_data
-from homeostat.frames import Columns, concatenate
-from homeostat.records import Decision, Policy, Rollout, RolloutState, Task, as_datetime64
-from homeostat.registry.service import Registry, VersionDraft
-from homeostat.retraining.first import train_first
-from homeostat.serving.gateway import Predictions
+from homeostat.frames import Columns, concatenate, from_columns
+from homeostat.ports import Registration
+from homeostat.records import (
+    ClockReport,
+    Decision,
+    LabelsAccepted,
+    PredictionBatch,
+    Promotion,
+    Rollout,
+    RolloutState,
+    Stage,
+    Version,
+    as_datetime64,
+)
 from homeostat.stats.drift.ks import ks
 from homeostat.stats.inference import mcnemar
 from homeostat.stats.performance import classification_metrics
 
 MODEL = "phishing"
-TARGET = "verdict"
+TARGET, RECEIVED = "verdict", "received_at"
+CLIENTS = 4
 PHISHING, LEGITIMATE = "phishing", "legitimate"
 STEP = timedelta(hours=12)
 BAD_TRAINING = (date(2025, 10, 1), date(2025, 11, 1))
@@ -50,19 +62,19 @@ POLICY: dict[str, Any] = {
 }
 
 
-class LoopUnderTest(Protocol):
-    """What the year needs of a wired system."""
+class YearServer(Protocol):
+    """What the year needs of a server's client."""
 
-    @property
-    def registry(self) -> Registry: ...
-    def predict(
-        self, model: str, rows: Any, *, ids: Any = None, entities: Any = None, event_time: Any = None
-    ) -> Predictions: ...
-    def label(self, model: str, ids: Any, values: Any, *, event_time: Any = None, source: str = "api") -> int: ...
-    def tick(self) -> int: ...
-    def policy(self, model: str) -> Policy: ...
-    def promote(self, model: str, number: int, *, actor: str, reason: str) -> Any: ...
-    def decisions(self, model: str) -> list[Decision]: ...
+    def register(self, model: str, registration: Registration, *, actor: str, reason: str) -> Version: ...
+    def move(self, model: str, number: int, stage: Stage, *, actor: str, reason: str) -> Promotion: ...
+    def predict_batch(
+        self, model: str | None, rows: Any, *, entities: Any = None, prediction_ids: Any = None, event_times: Any = None
+    ) -> PredictionBatch: ...
+    def label(
+        self, model: str, ids: Sequence[str], values: Sequence[Any], *, event_time: Any = None, source: str = "api"
+    ) -> LabelsAccepted: ...
+    def advance_clock(self, now: datetime) -> ClockReport: ...
+    def decisions(self, model: str, *, limit: int = 0) -> list[Decision]: ...
 
 
 @dataclass(slots=True)
@@ -101,18 +113,22 @@ class Year:
 
 
 def live_through(
-    system: LoopUnderTest,
+    server: YearServer,
     traffic: EmailTraffic,
-    clock: SimulatedClock,
     *,
-    seed: int,
+    folder: Path,
     show: Callable[[Moment], None] | None = None,
 ) -> Year:
-    """Version 1 in January, traffic and late labels all year, and the bad version that somebody ships in November."""
-    clock.advance_to(YEAR_START)
+    """Version 1 in January, traffic and late labels all year, and the bad version that somebody ships in November.
+
+    Mail comes from several clients at once. `folder` is for the files that are uploaded.
+    """
+    server.advance_clock(YEAR_START)
     history = traffic.history()
-    _register(system, history, clock, seed=seed, actor="analyst", reason="version 1, trained on last autumn's mail")
-    system.registry.install(MODEL, 1, at=clock.now(), actor="analyst", reason="the year begins")
+    first = _register(
+        server, history, folder, actor="analyst", reason="version 1, trained on last autumn's mail", keep=True
+    )
+    server.move(MODEL, first, Stage.PRODUCTION, actor="analyst", reason="the year begins")
     batches: list[Batch] = []
     outputs: list[npt.NDArray[Any]] = []
     versions: list[npt.NDArray[np.int64]] = []
@@ -120,29 +136,30 @@ def live_through(
     shipped = False
     emails = labels = 0
     now = YEAR_START
-    while now < traffic.end:
-        following = now + STEP
-        batch = traffic.batch(now, following)
-        clock.advance_to(following)
-        if not shipped and following >= BAD_SHIPPED:
-            shipped = True
-            _ship_bad_version(system, traffic, clock, seed=seed)
-        if batch.rows:
-            answer = system.predict(
-                MODEL, batch.columns, ids=batch.ids, entities=batch.entities, event_time=batch.times
-            )
-            batches.append(batch)
-            outputs.append(answer.output)
-            versions.append(answer.version)
-            waiting.add(batch)
-            emails += batch.rows
-        ids, values, moments = waiting.take(as_datetime64(following))
-        if len(ids):
-            labels += system.label(MODEL, ids, values.tolist(), event_time=moments, source="analyst")
-        system.tick()
-        if show is not None:
-            show(_moment(system, batches, outputs, following, traffic, emails))
-        now = following
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        while now < traffic.end:
+            following = now + STEP
+            batch = traffic.batch(now, following)
+            if not shipped and following >= BAD_SHIPPED:
+                shipped = True
+                server.advance_clock(BAD_SHIPPED)
+                _ship_bad_version(server, traffic, folder)
+            if batch.rows:
+                output, version = _send(server, batch, clients)
+                batches.append(batch)
+                outputs.append(output)
+                versions.append(version)
+                waiting.add(batch)
+                emails += batch.rows
+            ids, values, moments = waiting.take(as_datetime64(following))
+            if len(ids):
+                labels += server.label(
+                    MODEL, ids.tolist(), values.tolist(), event_time=moments, source="analyst"
+                ).accepted
+            server.advance_clock(following)
+            if show is not None:
+                show(_moment(server, batches, outputs, versions, following, traffic, emails))
+            now = following
     return Year(
         columns=concatenate([batch.columns for batch in batches]),
         label=np.concatenate([batch.label for batch in batches]),
@@ -152,6 +169,24 @@ def live_through(
         history=history,
         labels_used=labels,
     )
+
+
+def _send(
+    server: YearServer, batch: Batch, clients: ThreadPoolExecutor
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Let several clients send their share of the mail at the same time."""
+    edges = np.linspace(0, batch.rows, min(CLIENTS, batch.rows) + 1).round().astype(int)
+    parts = [batch.take(slice(int(start), int(end))) for start, end in pairwise(edges)]
+
+    def send(part: Batch) -> PredictionBatch:
+        return server.predict_batch(
+            MODEL, part.columns, entities=part.entities, prediction_ids=part.ids, event_times=part.times
+        )
+
+    answers = list(clients.map(send, parts))
+    output = np.array([value for answer in answers for value in answer.predictions], dtype=object)
+    version = np.array([number for answer in answers for number in answer.versions], dtype=np.int64)
+    return output, version
 
 
 class _Waiting:
@@ -175,60 +210,34 @@ class _Waiting:
         return taken
 
 
-def _register(
-    system: LoopUnderTest, batch: Batch, clock: SimulatedClock, *, seed: int, actor: str, reason: str, keep: bool = True
-) -> int:
-    first = train_first(
-        batch.columns,
-        dict(KINDS),
-        batch.label,
-        task=Task.BINARY,
-        target_name=TARGET,
-        classes=(LEGITIMATE, PHISHING),
-        positive=PHISHING,
-        policy=system.policy(MODEL).training,
-        seed=seed,
+def _register(server: YearServer, batch: Batch, folder: Path, *, actor: str, reason: str, keep: bool) -> int:
+    """Upload training data, from which the server makes a version."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = from_columns(batch.columns, KINDS)
+    table = table.append_column(TARGET, pa.array(batch.label, pa.string()))
+    table = table.append_column(RECEIVED, pa.array(batch.times.astype("datetime64[us]"), pa.timestamp("us", tz="UTC")))
+    path = folder / "training.parquet"
+    pq.write_table(table, path)
+    registration = Registration(
+        training=path, target=TARGET, time=RECEIVED, keep_training=keep, description="Is this e-mail phishing?"
     )
-    version = system.registry.register(
-        VersionDraft(
-            model=MODEL,
-            estimator=first.trained.model,
-            signature=first.signature,
-            columns=batch.columns,
-            target=batch.label,
-            times=batch.times,
-            evaluation_scores=first.evaluation_scores,
-            metrics=first.metrics,
-            parameters=first.trained.parameters,
-            keep_training=keep,
-            description="Is this e-mail phishing?",
-            seed=seed,
-        ),
-        at=clock.now(),
-        actor=actor,
-        reason=reason,
-    )
-    return version.number
+    return server.register(MODEL, registration, actor=actor, reason=reason).number
 
 
-def _ship_bad_version(system: LoopUnderTest, traffic: EmailTraffic, clock: SimulatedClock, *, seed: int) -> None:
+def _ship_bad_version(server: YearServer, traffic: EmailTraffic, folder: Path) -> None:
     start, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in BAD_TRAINING)
-    number = _register(
-        system,
-        bad_training_data(traffic, start, end),
-        clock,
-        seed=seed,
-        actor="somebody in a hurry",
-        reason="looks excellent on the exported data",
-        keep=False,
-    )
-    system.promote(MODEL, number, actor="somebody in a hurry", reason="looks excellent on the exported data")
+    who, why = "somebody in a hurry", "looks excellent on the exported data"
+    number = _register(server, bad_training_data(traffic, start, end), folder, actor=who, reason=why, keep=False)
+    server.move(MODEL, number, Stage.PRODUCTION, actor=who, reason=why)
 
 
 def _moment(
-    system: LoopUnderTest,
+    server: YearServer,
     batches: list[Batch],
     outputs: list[npt.NDArray[Any]],
+    versions: list[npt.NDArray[np.int64]],
     now: datetime,
     traffic: EmailTraffic,
     emails: int,
@@ -237,13 +246,12 @@ def _moment(
     right = [
         float((output == batch.label).mean()) for output, batch in zip(outputs[recent], batches[recent], strict=True)
     ]
-    production = system.registry.production(MODEL)
-    decisions = system.decisions(MODEL)
+    decisions = server.decisions(MODEL, limit=1)
     return Moment(
         now=now,
         share=(now - YEAR_START) / (traffic.end - YEAR_START),
         emails=emails,
-        version=production.number if production is not None else 0,
+        version=int(np.bincount(versions[-1]).argmax()) if versions else 0,
         accuracy=float(np.mean(right)) if right else None,
         latest=f"{decisions[-1].kind}: {decisions[-1].reason}" if decisions else "",
     )

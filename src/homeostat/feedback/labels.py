@@ -15,6 +15,8 @@ from homeostat.frames import label_text
 from homeostat.ports import PredictionLog
 from homeostat.records import LabelBlock, Task, as_datetime64
 
+LONGEST_LABEL = 1000
+
 
 def accept_labels(
     log: PredictionLog,
@@ -42,6 +44,8 @@ def accept_labels(
     for id_, text in zip(names, texts, strict=True):
         if not id_ or text is None or text == "":
             raise InvalidLabel("Every label needs a prediction_id and a value.")
+        if len(text) > LONGEST_LABEL:
+            raise InvalidLabel(f"A label has more than {LONGEST_LABEL:,} characters.")
         if task is Task.REGRESSION and not _is_finite(text):
             raise InvalidLabel("A label of a regression model is a finite number.")
     if not texts:
@@ -61,6 +65,9 @@ def accept_labels(
 
 
 def _is_finite(text: str) -> bool:
+    # Python would also read 1_000 and the digits of other scripts.
+    if not text.isascii() or "_" in text:
+        return False
     try:
         return math.isfinite(float(text))
     except ValueError:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from homeostat.backtest.data import LabelledTable
 from homeostat.backtest.outcome import Outcome, outputs_of
 from homeostat.backtest.replay import Options, Replayed, initial_rows, replay
 from homeostat.backtest.strategies import majority, no_change, periodic
+from homeostat.connectors.tables import LabelledTable
 from homeostat.controllers.clock import SimulatedClock
 from homeostat.records import (
     Task,

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from homeostat.backtest.data import LabelledTable
 from homeostat.backtest.outcome import Outcome, count_false_promotions, strategy_scores, summarise
 from homeostat.backtest.replay import Replayed
 from homeostat.backtest.telling import tell
+from homeostat.connectors.tables import LabelledTable
 from homeostat.ports import Predictor
 from homeostat.records import Alert, Finding, Rollout, Run, Version
 from homeostat.reports.story import Story
@@ -45,7 +45,7 @@ def conclude(
     **told: Any,
 ) -> tuple[Outcome, Story]:
     """Figures of every strategy and of what the loop did; `told` replaces parts of the story."""
-    decisions = system.decisions(model)
+    decisions = system.control.decisions(model)
     rollouts: list[Rollout] = system.records(Rollout, model)
     outcome = summarise(
         table,

@@ -1,20 +1,25 @@
-"""The phishing year: the real loop on generated traffic and a simulated clock."""
+"""The phishing year: a real server on a simulated clock, and generated traffic that comes over HTTP."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.backtest.data import LabelledTable
 from homeostat.backtest.outcome import Outcome
 from homeostat.backtest.replay import Replayed
+from homeostat.connectors.tables import LabelledTable
 from homeostat.controllers.clock import SimulatedClock
 from homeostat.demo.traffic import KINDS, EmailTraffic
 from homeostat.demo.year import (
@@ -31,17 +36,16 @@ from homeostat.demo.year import MODEL as DEMO_MODEL
 from homeostat.demo.year import POLICY as DEMO_POLICY
 from homeostat.demo.year import TARGET as DEMO_TARGET
 from homeostat.demo.year import Findings as YearFindings
+from homeostat.errors import HomeostatError
 from homeostat.frames import finite
-from homeostat.records import (
-    Alert,
-    Rollout,
-    Task,
-)
+from homeostat.records import Rollout, Task
 from homeostat.reports.story import Story, WindowRow
+from homeostat.sdk import Client
 from homeostat.serving.scoring import interpret
+from homeostat.settings import PREFIX
 from homeostat.settings import load as load_settings
 from homeostat.wiring.concluding import conclude, loader
-from homeostat.wiring.system import open_system
+from homeostat.wiring.system import System, open_system
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class DemoResult:
 
 
 CHUNK = 20_000
+STOP_SECONDS = 60.0
 
 
 def run_demo(
@@ -69,18 +74,77 @@ def run_demo(
     waves: bool = False,
     state: Path | None = None,
     show: Callable[[Moment], None] | None = None,
-    on_alert: Callable[[Alert], None] | None = None,
+    on_listening: Callable[[str], None] | None = None,
 ) -> DemoResult:
-    """Live through the phishing year with the real loop on a simulated clock."""
+    """Live through the phishing year: a real server process on a simulated clock, asked over HTTP by several clients.
+
+    `state` keeps the server's folder; `on_listening` is told the server's address, where its page can be watched.
+    """
     started = time.perf_counter()
-    overrides: dict[str, Any] = {"seed": seed, "policy": DEMO_POLICY}
-    settings = load_settings(environment={}, overrides=overrides)
-    if state is not None:
-        settings = replace(settings, home=state)
-    clock = SimulatedClock(datetime(2024, 9, 1, tzinfo=UTC))
-    system = open_system(settings, clock=clock, in_memory=state is None, on_alert=on_alert, holder="demo")
     traffic = EmailTraffic(seed, volume_per_day, waves=waves)
-    year = live_through(system, traffic, clock, seed=seed, show=show)
+    overrides: dict[str, Any] = {"seed": seed, "policy": DEMO_POLICY}
+    with tempfile.TemporaryDirectory(prefix="homeostat-demo-") as folder:
+        home = state if state is not None else Path(folder) / "state"
+        settings = replace(load_settings(environment={}, overrides=overrides), home=home)
+        with simulated_server(home, {"seed": seed, "policy": DEMO_POLICY}) as url, Client(url, timeout=300.0) as client:
+            if on_listening is not None:
+                on_listening(url)
+            year = live_through(client, traffic, folder=Path(folder), show=show)
+        system = open_system(settings, clock=SimulatedClock(traffic.end), holder="demo")
+        try:
+            return _concluded(system, year, seed=seed, started=started)
+        finally:
+            system.close()
+
+
+@contextmanager
+def simulated_server(home: Path, settings: dict[str, Any]) -> Iterator[str]:
+    """A server process on a free port that lives by a simulated clock; yields its address, and stops it in the end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment |= _variables({**settings, "home": str(home.resolve()), "serve": {"log_level": "warning"}})
+    command = [sys.executable, "-c", "from homeostat.cli import main; main()", "serve", "--simulated", "--port", "0"]
+    with tempfile.TemporaryDirectory(prefix="homeostat-demo-") as folder:
+        said = Path(folder) / "server.log"
+        with said.open("wb") as log:
+            # The working folder is an empty one: settings that lie about elsewhere are not the demo's.
+            process = subprocess.Popen(  # noqa: S603 (our own interpreter and arguments)
+                [*command, "--json"], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log
+            )
+        try:
+            yield _address(process, said)
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _address(process: subprocess.Popen[bytes], said: Path) -> str:
+    assert process.stdout is not None  # noqa: S101 (it is a pipe)
+    answer = b""
+    for line in process.stdout:
+        answer += line
+        if line.rstrip() == b"}":
+            return str(msgspec.json.decode(answer)["url"])
+    tail = said.read_text(encoding="utf-8", errors="replace")[-2000:]
+    raise HomeostatError(f"The demo's server did not start. It said: {tail.strip() or 'nothing'}")
+
+
+def _variables(settings: dict[str, Any], above: str = PREFIX) -> dict[str, str]:
+    """Settings as the environment has them."""
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= _variables(value, f"{above}{name.upper()}__")
+        else:
+            found[above + name.upper()] = ",".join(value) if isinstance(value, list) else str(value)
+    return found
+
+
+def _concluded(system: System, year: Year, *, seed: int, started: float) -> DemoResult:
+    """The figures and the story of a year that is over, from what the server left behind."""
     rollouts: list[Rollout] = system.records(Rollout, DEMO_MODEL)
     table = _year_table(year)
     load = loader(system, DEMO_MODEL)
@@ -130,7 +194,6 @@ def run_demo(
             for window in findings.windows
         ),
     )
-    system.close()
     return DemoResult(findings, outcome, story)
 
 

@@ -5,48 +5,44 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from homeostat import __version__
 from homeostat.alerts.service import Alerts, CallbackNotifier, LogNotifier
 from homeostat.connectors import models as connector
+from homeostat.control_plane.service import ControlPlaneService
 from homeostat.controllers.clock import SystemClock
 from homeostat.controllers.heal import HealController
-from homeostat.controllers.loop import Loop
+from homeostat.controllers.loop import Controller, Loop
 from homeostat.controllers.monitor import MonitorController
 from homeostat.controllers.retrain import RetrainController
 from homeostat.controllers.roll_out import RolloutController
 from homeostat.controllers.seal import SealController
+from homeostat.controllers.tally import Tally, TallyController, stored_tally, tally_of
 from homeostat.controllers.views import ModelView, open_view
-from homeostat.errors import Conflict, IntegrityError, UnknownModel
-from homeostat.feedback.labels import accept_labels
+from homeostat.errors import IntegrityError, UnknownModel
 from homeostat.frames import Columns, Kind, concatenate
 from homeostat.journal import latest_route
 from homeostat.monitoring.service import Monitoring
 from homeostat.ports import Clock, CompiledModel, ControlStore, FileStore, Notifier, PredictionLog, Predictor
 from homeostat.records import (
     Alert,
-    Decision,
     Finding,
     Model,
     Policy,
-    Rollout,
     Route,
-    Run,
     ServingForm,
     Signature,
     Stage,
     Task,
-    Trigger,
-    TriggerKind,
     Version,
     as_datetime64,
 )
@@ -56,6 +52,8 @@ from homeostat.retraining.trainers import import_trainer
 from homeostat.rollouts.service import Rollouts
 from homeostat.serving.gateway import Gateway, LoadedVersion, Predictions
 from homeostat.settings import Settings
+
+TURN_SECONDS = 10.0
 
 
 class ModelCompiler:
@@ -91,7 +89,9 @@ class LoggedRows:
             target: npt.NDArray[Any] = rows.value[chosen]
         else:
             target = np.array(rows.classes, dtype=object)[rows.label[chosen]] if len(chosen) else np.array([], object)
-        logged = LabelledRows(columns, target, rows.event_time[chosen])
+        # Rows of concurrent requests are logged in any order; what is learned from them must not depend on it.
+        order = np.argsort(rows.event_time[chosen], kind="stable")
+        logged = LabelledRows(columns.take(order), target[order], rows.event_time[chosen][order])
         return join_history(self._registry.history_rows(model), logged)
 
 
@@ -151,8 +151,10 @@ class System:
     retraining: Retraining
     alerts: Alerts
     loop: Loop
-    on_integrity_error: Callable[[IntegrityError, datetime], None]
-    views: dict[str, ModelView] = field(default_factory=dict)
+    control: ControlPlaneService
+    # Caches over the log. The controllers and these are one thread's at a time: whoever has the turn.
+    views: dict[str, ModelView]
+    turn: threading.RLock
 
     def policy(self, model: str) -> Policy:
         """The policy that holds for a model."""
@@ -186,87 +188,27 @@ class System:
         source: str = "api",
     ) -> int:
         """Take labels in; returns how many."""
-        task = self.registry.model(model).task
-        return accept_labels(
-            self.log, model, task, ids, values, now=self.clock.now(), event_time=event_time, source=source
-        )
+        return self.control.label(model, ids, values, event_time=event_time, source=source).accepted
 
     def tick(self) -> int:
-        """Let all controllers do what is due."""
-        return self.loop.run_due(self.clock.now())
-
-    def promote(self, model: str, number: int, *, actor: str, reason: str) -> Rollout | Version:
-        """Put a version into production: at once where nothing is, else as a watched rollout."""
-        now = self.clock.now()
-        self.registry.version(model, number)
-        if self.registry.production(model) is None:
-            return self.registry.install(model, number, at=now, actor=actor, reason=reason)
-        rollout = self.rollouts.start(
-            model, number, self.policy(model), at=now, reason=reason, actor=actor, by_hand=True
-        )
-        self.gateway.refresh(model, now=now)
-        return rollout
-
-    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> int:
-        """Put an earlier production version back."""
-        now = self.clock.now()
-        number = self.rollouts.roll_back(model, self.policy(model), to=to, at=now, actor=actor, reason=reason)
-        self.gateway.refresh(model, now=now)
-        return number
-
-    def retrain(self, model: str, *, actor: str, reason: str) -> Run:
-        """Start a run by hand and carry it to its end; a rollout follows where it passes its gate."""
-        now = self.clock.now()
-        production = self.registry.production(model)
-        if production is None:
-            raise Conflict(f"Model '{model}' has no production version to compare with.")
-        labelled = int(self.view(model).joined.rows().labelled.sum())
-        trigger = Trigger(kind=TriggerKind.MANUAL, reason=reason, evidence={"labelled": labelled})
-        run = self.retraining.start(
-            model, trigger, production.number, self.policy(model), at=now, seed=self.settings.seed, actor=actor
-        )
-        self.tick()
-        with self.store.read() as transaction:
-            return transaction.get(Run, run.id) or run
-
-    def decisions(self, model: str) -> list[Decision]:
-        """Every decision of a model, oldest first."""
-        self.registry.model(model)
-        with self.store.read() as transaction:
-            return transaction.list(Decision, model=model)
+        """Let all controllers do what is due; returns how many rounds did something."""
+        with self.turn:
+            return self.loop.run_due(self.clock.now())
 
     def records(self, kind: type[Any], model: str) -> list[Any]:
         """All records of a kind that belong to a model, oldest first."""
         with self.store.read() as transaction:
             return transaction.list(kind, model=model)
 
-    def newest_findings(self, model: str, version: int) -> dict[str, Finding]:
-        """The newest finding of each check of a version."""
-        found: dict[str, Finding] = {}
-        with self.store.read() as transaction:
-            for finding in transaction.list(Finding, model=model, newest_first=True, limit=200):
-                if finding.version == version:
-                    found.setdefault(finding.check, finding)
-        return found
-
     def route(self, model: str) -> Route | None:
         """The newest route of a model."""
         with self.store.read() as transaction:
             return latest_route(transaction, model)
 
-    def keep_integrity_findings(self, versions: Sequence[Version]) -> None:
-        """Read every file of some versions, and keep a finding and an alert for each that was changed."""
-        now = self.clock.now()
-        for version in versions:
-            for path in self.registry.verify(version):
-                try:
-                    self.registry.read_file(version, path)
-                except IntegrityError as error:
-                    self.on_integrity_error(error, now)
-
     def close(self) -> None:
         """Give back leases and files."""
-        self.loop.release()
+        with self.turn:
+            self.loop.release()
         self.log.close()
         self.store.close()
 
@@ -278,12 +220,20 @@ def open_system(
     in_memory: bool = False,
     on_alert: Callable[[Alert], None] | None = None,
     holder: str | None = None,
+    on_route: Callable[[str], None] | None = None,
+    on_run: Callable[[], None] | None = None,
+    is_server: bool = False,
 ) -> System:
-    """Open the stores of a home folder (or fresh ones in memory) and wire all services over them."""
+    """Open the stores of a home folder (or fresh ones in memory) and wire all services over them.
+
+    In a server the controllers write down what people look at, `on_route` is called when this process changed a
+    route, and `on_run` when there is work for the controllers. Without a server both happen in the caller's thread.
+    """
     clock = clock or SystemClock()
     store, log, files = _memory_stores() if in_memory else _durable_stores(settings)
     registry = Registry(store, files, ModelCompiler(), code_version=__version__)
     views: dict[str, ModelView] = {}
+    turn = threading.RLock()
 
     def view(model: str) -> ModelView:
         if model not in views:
@@ -316,21 +266,61 @@ def open_system(
     gateway = Gateway(
         latest_route=newest_route, load=load, log=log, new_id=new_prediction_id, on_integrity_error=on_integrity_error
     )
+
+    def follow_route(model: str) -> None:
+        gateway.refresh(model, now=clock.now())
+        if on_route is not None:
+            on_route(model)
+
+    def tally(model: str) -> Tally:
+        if is_server:
+            return stored_tally(store, model)
+        with turn:
+            return tally_of(view(model), store, registry, settings.policy_of(model), clock.now())
+
+    def tick(model: str) -> None:
+        # While a long retraining has the turn, what the controllers found before is the answer.
+        if turn.acquire(timeout=TURN_SECONDS):
+            try:
+                loop.run_model(model, clock.now())
+            finally:
+                turn.release()
+
     retraining = Retraining(store, LoggedRows(log, registry, view), CandidateRegistrar(registry), import_trainer)
     rollouts = Rollouts(store, registry, registry.rollback_target)
+    holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    controllers: list[Controller] = [
+        MonitorController(store, registry, Monitoring(store), alerts),
+        RolloutController(store, registry, rollouts, lambda model, _: follow_route(model), holder=holder),
+        HealController(store, registry, retraining, seed=settings.seed),
+        RetrainController(store, retraining),
+        SealController(log),
+    ]
+    if is_server:
+        controllers.append(TallyController(store, registry))
     loop = Loop(
         store=store,
-        controllers=(
-            MonitorController(store, registry, Monitoring(store), alerts),
-            RolloutController(store, registry, rollouts, lambda model, now: _refresh(gateway, model, now)),
-            HealController(store, registry, retraining, seed=settings.seed),
-            RetrainController(store, retraining),
-            SealController(log),
-        ),
+        controllers=controllers,
         view=view,
         policy=settings.policy_of,
         on_finding=lambda finding: alerts.take([finding], settings.policy_of(finding.model).alerts),
-        holder=holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        holder=holder,
+        is_gone=is_gone,
+    )
+    control = ControlPlaneService(
+        settings=settings,
+        clock=clock,
+        store=store,
+        log=log,
+        registry=registry,
+        rollouts=rollouts,
+        retraining=retraining,
+        alerts=alerts,
+        tick=tick,
+        tally=tally,
+        on_route=follow_route,
+        on_run=on_run or (lambda: None),
+        on_integrity_error=lambda error: on_integrity_error(error, clock.now()),
     )
     return System(
         settings=settings,
@@ -343,13 +333,24 @@ def open_system(
         retraining=retraining,
         alerts=alerts,
         loop=loop,
-        on_integrity_error=on_integrity_error,
+        control=control,
         views=views,
+        turn=turn,
     )
 
 
-def _refresh(gateway: Gateway, model: str, now: datetime) -> None:
-    gateway.refresh(model, now=now)
+def is_gone(holder: str) -> bool:
+    """Whether the process that a lease names ran on this machine and is dead."""
+    host, _, rest = holder.rpartition(":")[0].rpartition(":")
+    if host != socket.gethostname() or not rest.isdecimal() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def _memory_stores() -> tuple[ControlStore, PredictionLog, FileStore]:
@@ -377,8 +378,3 @@ def new_prediction_id(now: datetime) -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))
-
-
-def to_json(record: Any) -> Any:
-    """A record as plain data."""
-    return msgspec.to_builtins(record)

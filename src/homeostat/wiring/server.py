@@ -1,0 +1,295 @@
+"""A server process: stores, services, gateway, controllers and the HTTP application over them, put together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from homeostat import __version__
+from homeostat.controllers.clock import SimulatedClock, SystemClock
+from homeostat.dashboard.facts import PageFacts, read_all, read_facts
+from homeostat.errors import UnknownModel
+from homeostat.http import control_plane, data_plane, inference_protocol
+from homeostat.http.app import Application, Trust
+from homeostat.http.health import Health
+from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
+from homeostat.http.openapi import document
+from homeostat.http.operations import MODEL, Operation, Pool, Raw, Request
+from homeostat.ports import Clock
+from homeostat.serving.follower import RouteFollower
+from homeostat.settings import Settings
+from homeostat.wiring import simulation
+from homeostat.wiring.system import System, open_system
+
+if TYPE_CHECKING:
+    from homeostat.records import ClockReport
+
+CONTROL_THREADS = 8
+HTML = "text/html; charset=utf-8"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+_LOG = logging.getLogger("homeostat.server")
+
+
+class Role(StrEnum):
+    """What a process does: everything, or one half of it. A worker serves all paths and leaves acting to the first."""
+
+    ALL = "all"
+    WORKER = "worker"
+    GATEWAY = "gateway"
+    CONTROLLER = "controller"
+
+    @property
+    def serves(self) -> bool:
+        """Whether it answers predictions."""
+        return self is not Role.CONTROLLER
+
+    @property
+    def acts(self) -> bool:
+        """Whether the controllers run in it."""
+        return self in (Role.ALL, Role.CONTROLLER)
+
+    @property
+    def orders(self) -> bool:
+        """Whether it takes orders and shows pages."""
+        return self is not Role.GATEWAY
+
+
+@dataclass(slots=True)
+class Server:
+    """Everything that one server process runs, but the sockets.
+
+    `stopping` is set once it was told to stop: requests that came are answered, and probes say that it is not ready.
+    `stop` ends the threads.
+    """
+
+    settings: Settings
+    system: System
+    application: Application
+    follower: RouteFollower | None
+    acts: bool
+    ticks_by_itself: bool
+    stop: threading.Event
+    stopping: threading.Event
+    work: threading.Event
+    threads: list[threading.Thread]
+    pools: dict[Pool, ThreadPoolExecutor]
+
+    def start(self) -> None:
+        """Load what is served, then let the follower and the controllers run."""
+        if self.follower is not None:
+            # The first request must not wait for libraries that load on use.
+            for name in ("mmh3", "pyarrow"):
+                import_module(name)
+            self.follower.follow()
+            self._run("routes", self._follow)
+        if self.acts and self.ticks_by_itself:
+            self._run("controllers", self._act)
+
+    def _run(self, name: str, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=f"homeostat-{name}", daemon=True)
+        thread.start()
+        self.threads.append(thread)
+
+    def _follow(self) -> None:
+        if self.follower is not None:
+            self.follower.run(self.stop, self.settings.serve.follow_seconds)
+
+    def _act(self) -> None:
+        while not self.stop.is_set():
+            try:
+                self.system.tick()
+            except Exception:
+                # A store that is away, or whatever else: the next pass may find it well again.
+                _LOG.exception("A pass of the controllers broke.")
+            self.work.wait(self.settings.serve.tick_seconds)
+            self.work.clear()
+
+    def close(self) -> None:
+        """Stop the threads, give back leases, and close the stores. What was answered is written already."""
+        self.stop.set()
+        self.work.set()
+        for pool in self.pools.values():
+            pool.shutdown(wait=True)
+        for thread in self.threads:
+            thread.join(timeout=self.settings.serve.grace_seconds)
+        if any(thread.is_alive() for thread in self.threads):
+            # A training that goes on is carried on by the next process; closing the stores under it helps nobody.
+            _LOG.warning("The controllers were still at work; what they did goes on with the next start.")
+            return
+        self.system.close()
+        _LOG.info("stopped")
+
+
+def build_server(
+    settings: Settings,
+    *,
+    role: Role = Role.ALL,
+    simulated: bool = False,
+    name: str | None = None,
+    address: str = "",
+) -> Server:
+    """Open the stores and wire a server process. `name` tells its gateway from others, `address` is shown."""
+    name = name or f"{socket.gethostname()}:{os.getpid()}"
+    stop, stopping, work = threading.Event(), threading.Event(), threading.Event()
+    clock: Clock = SimulatedClock(simulation.BEGINNING) if simulated else SystemClock()
+    followed: list[RouteFollower] = []
+
+    def on_route(_model: str) -> None:
+        for follower in followed:
+            follower.follow()
+
+    system = open_system(
+        settings,
+        clock=clock,
+        # A simulation is one process; started again after a kill, it must not wait for its own lease.
+        holder="simulation" if simulated else None,
+        on_route=on_route,
+        on_run=work.set,
+        is_server=True,
+    )
+    if isinstance(clock, SimulatedClock):
+        simulation.restore(clock, system.store)
+    if role.serves:
+        still: dict[str, Any] = {"monotonic": lambda: 0.0} if simulated else {}
+        followed.append(RouteFollower(system.gateway, system.store, clock, name=name, pid=os.getpid(), **still))
+    pools = {
+        Pool.PREDICT: ThreadPoolExecutor(settings.serve.threads, thread_name_prefix="predict"),
+        Pool.CONTROL: ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control"),
+    }
+    metrics = ServerMetrics()
+    advance: Callable[[datetime], ClockReport] | None = None
+    if isinstance(clock, SimulatedClock):
+        moved = clock
+
+        def advance(now: datetime) -> ClockReport:
+            return simulation.advance(system, moved, now, on_done=lambda: on_route(""))
+
+    operations = _operations(
+        settings, system, role, metrics, name=name, address=address, is_stopping=stopping.is_set, advance=advance
+    )
+    server = Server(
+        settings=settings,
+        system=system,
+        application=Application(
+            operations,
+            pools,
+            trust=Trust(token=settings.token, hosts=frozenset({settings.serve.host})),
+            metrics=metrics,
+            body_bytes=settings.serve.body_bytes,
+            upload_bytes=settings.serve.upload_bytes,
+        ),
+        follower=followed[0] if followed else None,
+        acts=role.acts,
+        ticks_by_itself=not simulated,
+        stop=stop,
+        stopping=stopping,
+        work=work,
+        threads=[],
+        pools=pools,
+    )
+    server.application.on_stop = server.close
+    return server
+
+
+def _operations(
+    settings: Settings,
+    system: System,
+    role: Role,
+    metrics: ServerMetrics,
+    *,
+    name: str,
+    address: str,
+    is_stopping: Callable[[], bool],
+    advance: Callable[[datetime], ClockReport] | None,
+) -> list[Operation]:
+    control, serve = system.control, settings.serve
+    plane = data_plane.DataPlane(
+        system.gateway,
+        control,
+        system.clock,
+        metrics,
+        default_model=serve.model,
+        most_rows=serve.batch_rows,
+        queue_depth=getattr(system.log, "queue_depth", lambda: 0),
+    )
+    health = Health(system.gateway, control, name=name, is_stopping=is_stopping, serves=role.serves)
+    made: list[Operation] = []
+    if role.serves:
+        # The router tries them in order: what is asked most comes first.
+        made += data_plane.operations(plane)
+        made += inference_protocol.operations(plane, control.versions, health.protocol_ready)
+    made += health.operations()
+    made.append(_metrics_operation(metrics, StateCollector(control)))
+    if role.orders:
+        made += control_plane.operations(control, allow_pickle=serve.allow_pickle)
+        if advance is not None:
+            made.append(control_plane.clock_operation(advance))
+        made += _pages(system, address=address, simulated=advance is not None)
+    described = document(made)
+    made.append(
+        Operation(
+            "GET",
+            "/api/v1/openapi.json",
+            "What this server takes and gives",
+            lambda _: described,
+            dict[str, Any],
+            "about",
+            pool=Pool.PREDICT,
+        )
+    )
+    return made
+
+
+def _metrics_operation(metrics: ServerMetrics, state: StateCollector) -> Operation:
+    def scrape(_request: Request) -> Raw:
+        content, content_type = exposition(metrics, state)
+        return Raw(content, content_type)
+
+    return Operation("GET", "/metrics", "Metrics for Prometheus", scrape, str, "health", content_type=METRICS)
+
+
+def _pages(system: System, *, address: str, simulated: bool) -> list[Operation]:
+    from homeostat.dashboard.pages import render_error, render_model, render_overview
+
+    def facts(models: list[Any]) -> PageFacts:
+        return PageFacts(
+            models=models,
+            now=system.clock.now(),
+            simulated=simulated,
+            version=__version__,
+            server=address,
+            machine_now=datetime.now(tz=UTC),
+        )
+
+    def overview(_request: Request) -> Raw:
+        return Raw(render_overview(facts(read_all(system.control))).encode(), HTML)
+
+    def model(request: Request) -> Raw:
+        try:
+            return Raw(render_model(facts([read_facts(system.control, request.path["model"])])).encode(), HTML)
+        except UnknownModel as error:
+            return Raw(render_error("No such model", error.message, server=address).encode(), HTML, 404)
+
+    return [
+        Operation("GET", "/", "The status page", overview, str, "pages", content_type=HTML),
+        Operation(
+            "GET",
+            "/models/{model}",
+            "The status page of a model",
+            model,
+            str,
+            "pages",
+            content_type=HTML,
+            parameters=(MODEL,),
+            errors=(UnknownModel,),
+        ),
+    ]
