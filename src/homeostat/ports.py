@@ -134,6 +134,10 @@ class PredictionLog(Protocol):
         """Label blocks with a higher sequence number, in order."""
         ...
 
+    def count_served(self, model: str, ids: Sequence[str]) -> int:
+        """How many of these different ids have a served row."""
+        ...
+
     def seal(self, before: datetime) -> int:
         """Move closed hours that ended before then to their final form; returns how many rows moved."""
         ...

@@ -178,4 +178,4 @@ def test_labels_come_from_a_file_even_before_their_predictions(home: Path, capsy
     pd.DataFrame({"prediction_id": ["one", "two"], "label": ["spam", "ham"]}).to_csv(home / "labels.csv", index=False)
     capsys.readouterr()
     assert run(["label", "import", "mail", "labels.csv", "--json"]) == 0
-    assert out(capsys) == {"model": "mail", "labels": 2, "unmatched": 2}
+    assert out(capsys) == {"model": "mail", "accepted": 2, "unmatched": 2}

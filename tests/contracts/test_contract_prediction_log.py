@@ -850,3 +850,13 @@ def test_durability_sets_what_sqlite_waits_for(tmp_path):
         log.close()
     assert os.path.exists(tmp_path / "log.db")
     assert memory.MemoryPredictionLog().seal(LATER) == 0
+
+
+def test_served_ids_are_counted_and_shadowed_or_strange_ones_are_not(log):
+    assert log.count_served("spam", ["a"]) == 0
+    many = [f"id-{position}" for position in range(1200)]
+    log.append([served(many), shadow(["only-shadowed"])])
+    log.seal(LATER)
+    assert log.count_served("spam", [*many, "only-shadowed", "never", ""]) == 1200
+    assert log.count_served("other", many) == 0
+    assert log.count_served("spam", []) == 0

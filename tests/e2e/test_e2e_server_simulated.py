@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
+import pytest
 
 from homeostat import Client
 from homeostat.errors import ServerUnreachable
@@ -30,6 +31,9 @@ SETTINGS = {
     "serve.log_level": "warning",
     "policy.training.algorithms": "logistic_regression",
     "policy.training.retry_after": "1s",
+    # How long this machine takes must decide nothing.
+    "policy.service.p95_latency_ms": "1e6",
+    "policy.guardrails.p95_latency_ms": "1e6",
     "policy.rollout.steps": (
         "shadow for 20 pairs until decided,canary 30% for 1h and 20 rows,ab 50% for 1h and 20 rows,100%,"
         "bake for 2h and 40 rows"
@@ -61,15 +65,18 @@ class Ended:
     cut_off: int = 0
 
 
-def run_stream(servers: ModuleType, home: Path, kills: Mapping[int, float]) -> Ended:
-    """Drive a simulated server through the table; `kills` says how long after the order of a step it is killed."""
+def run_stream(servers: ModuleType, home: Path, kills: Mapping[int, Sequence[float]]) -> Ended:
+    """Drive a simulated server through the table; `kills` says how long after the order of a step it is killed.
+
+    Where a step has several, the order that is sent again is cut off again.
+    """
     table = make_table()
     with servers.running_server(home, "--simulated", **SETTINGS) as server:
         client = Client(server.url)
         client.advance_clock(BEGAN)
         table[:FIRST].to_csv(home / "training.csv", index=False)
-        client.register(MODEL, Registration(home / "training.csv", "y"), actor="tests", reason="")
-        client.move(MODEL, 1, Stage.PRODUCTION, actor="tests", reason="")
+        client.register(MODEL, Registration(home / "training.csv", "y"), actor="tests", reason="first")
+        client.move(MODEL, 1, Stage.PRODUCTION, actor="tests", reason="first")
         ended = Ended({}, [], [], [])
         for step in range(BATCHES):
             part = table[FIRST + step * BATCH : FIRST + (step + 1) * BATCH]
@@ -80,14 +87,15 @@ def run_stream(servers: ModuleType, home: Path, kills: Mapping[int, float]) -> E
             answer = client.predict_batch(
                 MODEL, part[["a", "b", "c"]], prediction_ids=ids, entities=entities, event_times=times
             )
+            assert answer.probabilities is not None
             ended.served += zip(ids, answer.predictions, answer.probabilities, answer.versions, strict=True)
-            client.label(MODEL, ids, part["y"].tolist(), event_time=np.array(times, dtype="datetime64[us]"))
-            started = time.monotonic()
-            if step in kills:
-                ended.cut_off += kill_meanwhile(server, client, now, kills[step])
+            naive = np.array([moment.replace(tzinfo=None) for moment in times], dtype="datetime64[us]")
+            client.label(MODEL, ids, part["y"].tolist(), event_time=naive)
+            for delay in kills.get(step, ()):
+                ended.cut_off += kill_meanwhile(server, client, now, delay)
                 client.close()
-                server.start()
-                client = Client(server.url)
+                client = Client(server.start().url)
+            started = time.monotonic()
             client.advance_clock(now)
             ended.seconds.append(time.monotonic() - started)
             ended.decided.append(len(client.decisions(MODEL)))
@@ -112,7 +120,7 @@ def kill_meanwhile(server: Any, client: Client, now: datetime, delay: float) -> 
 
 
 def records_of(client: Client) -> dict[str, Any]:
-    """What was decided and made, without what a clock of the machine measured."""
+    """What was decided and made."""
     whole = {
         "decisions": client.decisions(MODEL),
         "versions": client.versions(MODEL),
@@ -126,8 +134,17 @@ def records_of(client: Client) -> dict[str, Any]:
     return {name: without_measured(msgspec.to_builtins(found)) for name, found in whole.items()}
 
 
+MEASURED = ("speedup", "candidate_p95_ms", "p95_latency_ms")
+
+
 def without_measured(value: Any) -> Any:
-    return value
+    """A record without what the machine's own clock measured, and without the count of its writes."""
+    if isinstance(value, list | tuple):
+        return [without_measured(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    dropped = (*MEASURED, "revision", *(("statistic", "message") if value.get("check") == "service" else ()))
+    return {name: without_measured(one) for name, one in value.items() if name not in dropped}
 
 
 def logged_rows(home: Path) -> list[tuple[Any, ...]]:
@@ -147,12 +164,47 @@ def logged_rows(home: Path) -> list[tuple[Any, ...]]:
 
 def check_same(unkilled: Ended, other: Ended) -> None:
     for name, records in unkilled.records.items():
-        assert other.records[name] == records, name
+        assert len(other.records[name]) == len(records), name
+        for one, expected in zip(other.records[name], records, strict=True):
+            assert one == expected, name
     assert other.served == unkilled.served
 
 
-def kills_of(unkilled: Ended, count: int, chance: random.Random) -> dict[int, float]:
-    """Steps in which something is decided, the longest ones first, and a moment within each."""
+def busy_steps(unkilled: Ended) -> list[int]:
+    """Steps in which something was decided, the longest ones first; there is a retraining and a whole rollout."""
+    kinds = [decision["kind"] for decision in unkilled.records["decisions"]]
+    assert {"retraining", "candidate", "rollout", "step", "promotion", "completed"} <= set(kinds)
     busy = [step for step in range(1, BATCHES) if unkilled.decided[step] > unkilled.decided[step - 1]]
-    busy.sort(key=lambda step: -unkilled.seconds[step])
-    return {step: unkilled.seconds[step] * chance.uniform(0.05, 0.95) for step in busy[:count]}
+    return sorted(busy, key=lambda step: -unkilled.seconds[step])
+
+
+def run_and_compare(servers: ModuleType, folder: Path, seed: int, plans: Sequence[Mapping[int, int]]) -> None:
+    """A stream that nobody kills, then one for each plan: how many kills to which of the busy steps."""
+    chance = random.Random(seed)  # noqa: S311
+    unkilled = run_stream(servers, folder / "unkilled", {})
+    logged, steps = logged_rows(folder / "unkilled"), busy_steps(unkilled)
+    assert len({row[0] for row in logged}) == len(logged) == BATCH * BATCHES
+    count = cut_off = 0
+    for number, plan in enumerate(plans):
+        kills = {
+            steps[place]: [unkilled.seconds[steps[place]] * chance.uniform(0.02, 0.98) for _ in range(times)]
+            for place, times in plan.items()
+            if place < len(steps)
+        }
+        ended = run_stream(servers, folder / f"killed-{number}", kills)
+        check_same(unkilled, ended)
+        assert logged_rows(folder / f"killed-{number}") == logged
+        count, cut_off = count + sum(map(len, kills.values())), cut_off + ended.cut_off
+    print(f"{count} kills, {cut_off} of them before the answer; decisions: {len(unkilled.records['decisions'])}")
+
+
+def test_a_simulated_server_that_is_killed_ends_as_it_would_have(servers: ModuleType, tmp_path: Path) -> None:
+    run_and_compare(servers, tmp_path, 1, [{0: 1}])
+
+
+@pytest.mark.slow
+def test_a_simulated_server_that_is_killed_again_and_again_ends_as_it_would_have(
+    servers: ModuleType, tmp_path: Path
+) -> None:
+    every = dict.fromkeys(range(5), 1)
+    run_and_compare(servers, tmp_path, 2, [every, {0: 3, 5: 1}, {1: 2, 2: 1, 6: 1, 7: 1}])

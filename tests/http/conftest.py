@@ -38,3 +38,24 @@ def app(small_servers: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
 def used(small_servers: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """An application that the tests of one module may change."""
     yield from small_servers.closed(small_servers.open_server(tmp_path_factory.mktemp("used")))
+
+
+@pytest.fixture
+def refuses(app: Any, small_servers: ModuleType) -> Iterator[Any]:
+    """Calls the application, and holds each reply and the state after all of them against the rules."""
+    before = app.kept()
+    calls = 0
+
+    def call(status: int, code: str | None, method: str, target: str, body: Any = b"", **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        answer = app.upload(target, body, **more) if method == "FORM" else app.call(method, target, body, **more)
+        assert (answer.status, answer.code) == (status, code or answer.code), answer.content
+        assert small_servers.WORD not in answer.content.decode().lower()
+        assert all(small_servers.WORD not in value.lower() for _, value in answer.headers)
+        assert len(answer.content) < 3000
+        return answer
+
+    yield call
+    assert calls
+    assert app.kept() == before

@@ -26,6 +26,8 @@ from homeostat.records import Severity, Stage, Version
 from homeostat.settings import load
 from homeostat.wiring.server import Role, Server, build_server
 
+# A word of hostile requests, which must come back from nowhere.
+WORD = "mischief"
 SPAM, IRIS, PRICE, LOAN, DRAFTS = "spam", "iris", "price", "loan", "drafts"
 SAFE_HEADERS = {
     "x-content-type-options": "nosniff",
@@ -45,7 +47,9 @@ def tables(rows: int = 240) -> dict[str, pd.DataFrame]:
     owes = np.nan_to_num(amount) + 80 * member + rng.normal(scale=20, size=rows) > 130
     return {
         SPAM: pd.DataFrame({"links": a, "length": b, "spam": np.where(a + b > 0, "yes", "no")}),
-        IRIS: pd.DataFrame({"petal": a, "sepal": b, "species": np.select([a > 0.5, b > 0], ["setosa", "iris"], "rose")}),
+        IRIS: pd.DataFrame(
+            {"petal": a, "sepal": b, "species": np.select([a > 0.5, b > 0], ["setosa", "iris"], "rose")}
+        ),
         PRICE: pd.DataFrame({"size": a, "rooms": np.round(b * 3), "price": 100 * a + 7 * b}),
         LOAN: pd.DataFrame({"amount": amount, "colour": kind, "member": member, "default": owes}),
     }
@@ -60,9 +64,7 @@ def fitted(model: str, table: pd.DataFrame, *, depth: int = 4) -> Any:
         return LogisticRegression(C=depth, max_iter=300).fit(features, target)
     if model == PRICE:
         return DecisionTreeRegressor(max_depth=depth, random_state=0).fit(features, target)
-    names = ColumnTransformer(
-        [("names", OneHotEncoder(handle_unknown="ignore"), ["colour"])], remainder="passthrough"
-    )
+    names = ColumnTransformer([("names", OneHotEncoder(handle_unknown="ignore"), ["colour"])], remainder="passthrough")
     return make_pipeline(names, RandomForestClassifier(5, max_depth=depth, random_state=0)).fit(features, target)
 
 

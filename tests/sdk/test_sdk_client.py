@@ -132,11 +132,11 @@ def test_what_json_cannot_carry_is_refused_before_anything_is_sent(told: Any) ->
 
 
 def test_labels_are_sent_as_texts(told: Any) -> None:
-    told.say(LabelsAccepted(model="mail", accepted=3))
+    told.say(LabelsAccepted(model="mail", accepted=3, unmatched=0))
     times = np.array(["2025-01-01", "2025-01-02", "2025-01-03"], "datetime64[D]")
     with Client(told.url) as client:
         found = client.label("mail", ["p1", 2, "p3"], [True, 1.0, "spam"], event_time=times, source="import")
-    assert found == LabelsAccepted(model="mail", accepted=3)
+    assert found == LabelsAccepted(model="mail", accepted=3, unmatched=0)
     assert told.last.target == "/api/v1/labels"
     assert told.last.json == {
         "model": "mail",
@@ -151,7 +151,7 @@ def test_labels_are_sent_as_texts(told: Any) -> None:
 
 def test_many_labels_go_in_parts(told: Any) -> None:
     for part in (10_000, 10_000, 1):
-        told.say(LabelsAccepted(model="mail", accepted=part))
+        told.say(LabelsAccepted(model="mail", accepted=part, unmatched=0))
     with Client(told.url) as client:
         found = client.label("mail", [str(number) for number in range(20_001)], [1] * 20_001)
     assert found.accepted == 20_001

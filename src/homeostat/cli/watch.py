@@ -147,12 +147,9 @@ def import_labels(
             raise InvalidLabel(f"{path} has no column '{name}'. It has: {', '.join(rows.column_names[:20])}.")
     ids, values = rows.column("prediction_id").to_pylist(), rows.column("label").to_pylist()
     with context.control_plane(server) as plane:
-        count = plane.label(model, ids, values, source="import").accepted
-        unmatched = next(held.unmatched for held in plane.status() if held.model == model)
+        kept = plane.label(model, ids, values, source="import")
     if json:
-        print_json({"model": model, "labels": count, "unmatched": unmatched})
+        print_json(kept)
         return
-    console().print(
-        f"{count:,} labels kept. {unmatched:,} labels of this model wait for a prediction that is not logged.",
-        markup=False,
-    )
+    waiting = f" {kept.unmatched:,} of them wait for a prediction that is not logged." if kept.unmatched else ""
+    console().print(f"{kept.accepted:,} labels kept.{waiting}", markup=False)

@@ -16,6 +16,7 @@ from homeostat.control_plane.registration import register_files
 from homeostat.controllers.tally import Tally
 from homeostat.errors import Conflict, IntegrityError, InvalidInput, UnknownRecord
 from homeostat.feedback.labels import accept_labels
+from homeostat.frames import label_text
 from homeostat.journal import latest_route
 from homeostat.ports import Clock, ControlStore, PredictionLog, Registration
 from homeostat.records import (
@@ -371,7 +372,9 @@ class ControlPlaneService:
         accepted = accept_labels(
             self._log, model, task, ids, values, now=self._clock.now(), event_time=event_time, source=source
         )
-        return LabelsAccepted(model=model, accepted=accepted)
+        names = {label_text(id_) or "" for id_ in ids}
+        unmatched = len(names) - self._log.count_served(model, sorted(names))
+        return LabelsAccepted(model=model, accepted=accepted, unmatched=unmatched)
 
 
 def _quality(findings: dict[str, Finding]) -> str:

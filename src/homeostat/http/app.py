@@ -27,6 +27,7 @@ from homeostat.http.operations import Operation, Pool
 
 _LOG = logging.getLogger("homeostat.http")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _LOOPBACK_NAMES = ("localhost",)
 
 
@@ -62,10 +63,10 @@ class Trust:
             raise Forbidden("The server answers under the names of this machine only, such as localhost.")
 
     def _is_own_name(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
+        found = _HOST.fullmatch(host)
+        if found is None:
             return False
+        name = found[1].strip("[]").lower()
         if name in _LOOPBACK_NAMES or name in self.hosts:
             return True
         try:

@@ -21,7 +21,17 @@ from homeostat.errors import (
     UnknownVersion,
 )
 from homeostat.http.control_bodies import DEFAULT_ACTOR, ClockBody, MoveBody, OrderBody
-from homeostat.http.operations import LIMIT, MODEL, NEW_MODEL, VERSION, FormField, Operation, Parameter, Request
+from homeostat.http.operations import (
+    LIMIT,
+    MODEL,
+    NEW_MODEL,
+    VERSION,
+    FormField,
+    Operation,
+    Parameter,
+    Request,
+    is_printed,
+)
 from homeostat.http.traffic import alert_operations, traffic_operations
 from homeostat.ports import ControlPlane, Registration
 from homeostat.records import (
@@ -95,8 +105,8 @@ class ControlHandlers:
                 "set serve.allow_pickle."
             )
         pipeline = request.files.get("pipeline")
-        if any(not char.isprintable() for name in ("actor", "reason") for char in given.get(name, "")):
-            raise InvalidRequest("'actor' and 'reason' are texts that can be printed.")
+        if not is_printed(given.get("actor", "") + given.get("reason", "")):
+            raise InvalidRequest("'actor' or 'reason' has control characters.")
         request.said["model"] = request.path["model"]
         return self._control.register(
             request.path["model"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from homeostat.errors import (
     TooLarge,
     UnknownModel,
 )
-from homeostat.http.operations import MODEL, Operation, Pool, Request
+from homeostat.http.operations import MODEL, PRINTED, Operation, Pool, Request, is_printed
 from homeostat.ports import Clock, ControlPlane
 from homeostat.records import SUCCESS, LabelsAccepted, Prediction, PredictionBatch, as_datetime64
 from homeostat.serving.gateway import Gateway, Predictions, Snapshot
@@ -30,10 +29,7 @@ from homeostat.serving.rows import columns_of_instances
 
 Scalar = str | int | float | bool | None
 Row = dict[str, Scalar] | list[Scalar]
-# What may break a terminal or a file that shows it.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-PRINTED = {"pattern": r"^[^\x00-\x1f\x7f]*$"}
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256, extra_json_schema=PRINTED)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256, extra_json_schema={"pattern": PRINTED})]
 Key = Name | int
 Moment = Annotated[datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 EARLIEST, LATEST = np.datetime64("0100-01-01", "us"), np.datetime64("9000-01-01", "us")
@@ -48,7 +44,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 def check_printed(name: str, texts: Iterable[Any]) -> None:
     """Raise `ValueError` where a text has control characters, so that the body that it stands in is refused."""
-    if any(isinstance(text, str) and _CONTROL.search(text) for text in texts):
+    if any(isinstance(text, str) and not is_printed(text) for text in texts):
         raise ValueError(f"{name} has control characters")
 
 
@@ -89,7 +85,7 @@ class LabelsBody(Body, kw_only=True):
 
     labels: Annotated[list[LabelItem], msgspec.Meta(min_length=1)]
     model: str | None = None
-    source: Annotated[str, msgspec.Meta(min_length=1, max_length=100, extra_json_schema=PRINTED)] = "api"
+    source: Annotated[str, msgspec.Meta(min_length=1, max_length=100, extra_json_schema={"pattern": PRINTED})] = "api"
 
     def __post_init__(self) -> None:
         check_printed("prediction_id or source", (self.source, *(item.prediction_id for item in self.labels)))

@@ -122,17 +122,8 @@ class Endpoint:
 
 def read_address(scope: Scope, operation: Operation) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parts of the path and of the query. Raises `InvalidRequest`."""
-    path = {
-        parameter.name: _parameter(parameter, scope["path_params"][parameter.name])
-        for parameter in operation.parameters
-    }
+    path = {parameter.name: parameter.read(scope["path_params"][parameter.name]) for parameter in operation.parameters}
     return path, _query(scope["query_string"], operation.query)
-
-
-def _parameter(parameter: Parameter, text: str) -> Any:
-    if any(not char.isprintable() for char in text):
-        raise InvalidRequest(f"'{parameter.name}' has characters that can't be printed.")
-    return parameter.read(text)
 
 
 def _query(raw: bytes, parameters: Sequence[Parameter]) -> dict[str, Any]:
@@ -148,7 +139,7 @@ def _query(raw: bytes, parameters: Sequence[Parameter]) -> dict[str, Any]:
             raise InvalidRequest(f"The query has a parameter that is not known. Known: {listed}.")
         if name in found:
             raise InvalidRequest(f"'{name}' is given twice.")
-        found[name] = _parameter(known[name], text)
+        found[name] = known[name].read(text)
     return found
 
 

@@ -77,8 +77,8 @@ def _described(error: HomeostatError) -> str:
     if isinstance(error, UnknownModel) and error.data.get("model"):
         names = ", ".join(str(name) for name in error.data.get("known", ())) or "none"
         return f"There is no model of that name. Registered: {shortened(names, MOST_TEXT // 2)}."
-    if isinstance(error, UnknownRecord):
-        return f"There is no {error.data.get('kind', 'record')} with that id."
+    if isinstance(error, UnknownRecord) and error.message == UnknownRecord.template.format(**error.data):
+        return f"There is no {error.data['kind']} with that id."
     return error.message
 
 

@@ -111,7 +111,7 @@ class Health:
         )
 
     def operations(self) -> list[Operation]:
-        """The routes that probes ask; they need no token."""
+        """What probes ask, without a token, and what this process serves."""
         return [
             Operation(
                 "GET",
@@ -134,7 +134,5 @@ class Health:
                 errors=(NotReady,),
                 pool=Pool.PREDICT,
             ),
-            Operation(
-                "GET", "/health", "What it serves", self.health, HealthReply, TAG, is_open=True, pool=Pool.PREDICT
-            ),
+            Operation("GET", "/health", "What it serves", self.health, HealthReply, TAG, pool=Pool.PREDICT),
         ]

@@ -22,7 +22,7 @@ from homeostat.errors import (
     Unauthorized,
 )
 from homeostat.http.errors import ErrorReply, status_of
-from homeostat.http.operations import FormField, Operation, Parameter
+from homeostat.http.operations import PRINTED, FormField, Operation, Parameter
 
 OPENAPI = "3.1.0"
 SCHEMAS = "#/components/schemas/{name}"
@@ -96,8 +96,8 @@ def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
         schema |= {"minimum": parameter.minimum, "maximum": 1_000_000_000}
     if parameter.type is str and place == "path":
         schema["minLength"] = 1
-    if parameter.pattern is not None:
-        schema["pattern"] = parameter.pattern
+    if parameter.type is str:
+        schema["pattern"] = parameter.pattern or PRINTED
     return {
         "name": parameter.name,
         "in": place,
@@ -141,6 +141,9 @@ def _responses(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any
     found: dict[str, Any] = {str(operation.status): {"description": operation.summary, "content": content}}
     for status, codes in sorted(_errors(operation).items()):
         found[str(int(status))] = {"description": f"{status.phrase}: {', '.join(sorted(codes))}", **ERROR}
+    if HTTPStatus.NOT_FOUND in _errors(operation) and operation.content_type != JSON:
+        # Who looks for a page is told on one.
+        found[str(int(HTTPStatus.NOT_FOUND))]["content"] = {**ERROR["content"], **content}
     return found
 
 

@@ -11,6 +11,18 @@ from typing import Any
 from homeostat.errors import HomeostatError, InvalidRequest
 
 MOST_NUMBER = 1_000_000_000
+# Texts without what may break a terminal or a file that shows them.
+PRINTED = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def is_printed(text: str) -> bool:
+    """Whether a text has no control characters.
+
+    >>> is_printed("größer"), is_printed(chr(27))
+    (True, False)
+    """
+    return _CONTROL.search(text) is None
 
 
 class Pool(StrEnum):
@@ -32,6 +44,8 @@ class Parameter:
 
     def read(self, text: str) -> Any:
         """The value of a text. Raises `InvalidRequest`."""
+        if not is_printed(text):
+            raise InvalidRequest(f"'{self.name}' has control characters.")
         if self.type is bool:
             if text not in ("true", "false"):
                 raise InvalidRequest(f"'{self.name}' is true or false.")

@@ -17,7 +17,7 @@ ONE = f"{API}/models/{{model}}"
 def traffic_operations(control: ControlPlane) -> list[Operation]:
     """Everything that changes which version answers."""
     tag = "traffic"
-    whose: dict[str, Any] = {"parameters": (MODEL,), "errors": (UnknownModel, Conflict)}
+    whose: dict[str, Any] = {"parameters": (MODEL,), "errors": (UnknownModel, UnknownRecord, Conflict)}
     asked: dict[str, Any] = {"parameters": (MODEL,), "errors": (UnknownModel,)}
 
     def roll_back(request: Request) -> Rollback:

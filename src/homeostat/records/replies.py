@@ -51,10 +51,11 @@ class PredictionBatch(Reply, frozen=True, kw_only=True):
 
 
 class LabelsAccepted(Reply, frozen=True, kw_only=True):
-    """How many labels were kept."""
+    """How many labels were kept, and how many of them wait for a prediction that is not logged (yet)."""
 
     model: str
     accepted: int
+    unmatched: int
 
 
 # The control plane.

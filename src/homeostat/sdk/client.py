@@ -151,11 +151,13 @@ class Client:
         if not labels:
             # Nothing to send, but the model has to exist all the same.
             self._transport.ask(ModelStatus, self._path(model, ""))
-        accepted = 0
+        accepted = unmatched = 0
         for start in range(0, len(labels), LABELS_AT_ONCE):
             body = {"model": model, "labels": labels[start : start + LABELS_AT_ONCE], "source": source}
-            accepted += self._transport.order(LabelsAccepted, f"{API}/labels", body).accepted
-        return LabelsAccepted(model=model, accepted=accepted)
+            kept = self._transport.order(LabelsAccepted, f"{API}/labels", body)
+            accepted += kept.accepted
+            unmatched += kept.unmatched
+        return LabelsAccepted(model=model, accepted=accepted, unmatched=unmatched)
 
     # What is served, and how it does
     def status(self) -> list[ModelStatus]:

@@ -144,9 +144,16 @@ def moment(value: Any) -> str:
 def moments_of(values: Iterable[Any]) -> list[str]:
     """Event times of rows. Raises `InvalidFeatures` where a row has none."""
     try:
-        return [moment(value) for value in values]
+        return _moments(values)
     except InvalidInput as error:
         raise InvalidFeatures(f"Every row needs an event time where any has one. {error.message}") from error
+
+
+def _moments(values: Iterable[Any]) -> list[str]:
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M" and not np.isnat(values).any():
+        # All at once: one by one they cost more than sending them does.
+        return [f"{text}Z" for text in np.datetime_as_string(values.astype("datetime64[us]"), unit="us").tolist()]
+    return [moment(value) for value in values]
 
 
 def _datetime64(value: np.datetime64 | date) -> np.datetime64:
@@ -170,7 +177,7 @@ def labels_of(ids: Sequence[Any], values: Sequence[Any], times: Iterable[Any] | 
         labels.append({"prediction_id": name, "label": text})
     if times is not None:
         try:
-            moments = [moment(time) for time in times]
+            moments = _moments(times)
         except InvalidInput as error:
             raise InvalidLabel(f"Every label needs an event time where any has one. {error.message}") from error
         if len(moments) != len(labels):

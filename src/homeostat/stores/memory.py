@@ -180,6 +180,11 @@ class MemoryPredictionLog:
     def labels_after(self, model: str, sequence: int) -> list[tuple[int, LabelBlock]]:
         return _after(self._labels.get(model, []), sequence)
 
+    def count_served(self, model: str, ids: Sequence[str]) -> int:
+        with self._lock:
+            seen = self._seen.get(model, set())
+            return sum(id_ in seen for id_ in ids)
+
     def seal(self, before: datetime) -> int:  # noqa: ARG002 (memory has one form only)
         return 0
 

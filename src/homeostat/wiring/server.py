@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from homeostat.records import ClockReport
 
 CONTROL_THREADS = 8
+PAGE_SECONDS = 0.5
 HTML = "text/html; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _LOG = logging.getLogger("homeostat.server")
@@ -257,6 +260,24 @@ def _metrics_operation(metrics: ServerMetrics, state: StateCollector) -> Operati
     return Operation("GET", "/metrics", "Metrics for Prometheus", scrape, str, "health", content_type=METRICS)
 
 
+class Held:
+    """Pages that were just made: many who watch cost no more than one."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._pages: dict[str, tuple[float, bytes]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """The page of a name, made anew where the one that is held is too old."""
+        with self._lock:
+            made, page = self._pages.get(name, (-math.inf, b""))
+            if time.monotonic() - made >= self._seconds:
+                page = make()
+                self._pages[name] = (time.monotonic(), page)
+            return page
+
+
 def _pages(system: System, *, address: str, simulated: bool) -> list[Operation]:
     from homeostat.dashboard.pages import render_error, render_model, render_overview
 
@@ -270,12 +291,16 @@ def _pages(system: System, *, address: str, simulated: bool) -> list[Operation]:
             machine_now=datetime.now(tz=UTC),
         )
 
+    held = Held(PAGE_SECONDS)
+
     def overview(_request: Request) -> Raw:
-        return Raw(render_overview(facts(read_all(system.control))).encode(), HTML)
+        return Raw(held.get("", lambda: render_overview(facts(read_all(system.control))).encode()), HTML)
 
     def model(request: Request) -> Raw:
+        name = request.path["model"]
         try:
-            return Raw(render_model(facts([read_facts(system.control, request.path["model"])])).encode(), HTML)
+            page = held.get(name, lambda: render_model(facts([read_facts(system.control, name)])).encode())
+            return Raw(page, HTML)
         except UnknownModel as error:
             return Raw(render_error("No such model", error.message, server=address).encode(), HTML, 404)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import uvicorn
 
 BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
 RESTART_SECONDS = 1.0
 TOKEN_BYTES = 32
 _LOG = logging.getLogger("homeostat.server")
@@ -151,6 +152,8 @@ def _run(server: Server, listener: socket.socket, *, on_started: Callable[[], No
         access_log=False,
         log_config=None,
         server_header=False,
+        # Longer than proxies keep a connection, so that none meets one that is being closed.
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, int(server.settings.serve.grace_seconds)),
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -22,6 +22,7 @@ from homeostat.stores.sqlite.writer import GroupWriter
 
 SCHEMA_VERSION = 1
 SERVED = -1
+IDS_AT_ONCE = 500
 SEALING_SECONDS = 5.0
 
 _SCHEMA = (
@@ -162,6 +163,16 @@ class SqlitePredictionLog:
             (number, arrow.to_labels(model, arrow.decode(body), source=source, confidence=confidence))
             for number, source, confidence, body in rows
         ]
+
+    def count_served(self, model: str, ids: Sequence[str]) -> int:
+        found = 0
+        with self._reading() as connection:
+            for start in range(0, len(ids), IDS_AT_ONCE):
+                part = ids[start : start + IDS_AT_ONCE]
+                marks = ", ".join("?" * len(part))
+                query = f"SELECT count(*) FROM seen WHERE model = ? AND version = ? AND prediction_id IN ({marks})"  # noqa: S608
+                found += int(connection.execute(query, (model, SERVED, *part)).fetchone()[0])
+        return found
 
     def seal(self, before: datetime) -> int:
         limit = _hour(as_datetime64(before))
