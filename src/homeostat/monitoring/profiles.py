@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from homeostat.frames import concatenate
 from homeostat.ports import PredictionLog
+from homeostat.records import PredictionBlock
 from homeostat.stats.profile import Profile
 
 PARTS = 20
@@ -93,17 +95,35 @@ class LiveProfiles:
     def follow(self) -> int:
         """Profile what was logged since the last call; returns how many rows that were."""
         rows = 0
+        together: list[PredictionBlock] = []
         for sequence, block in self._log.features_after(self._model, self._sequence):
             self._sequence = sequence
             rows += block.rows
-            times = block.event_time.astype(np.int64)
-            for version in np.unique(block.version):
-                mine = block.version == version
-                columns = block.features if mine.all() else block.features.take(mine)
-                profile = Profile.of(columns, like=self._reference(int(version)))
-                part = _Part(profile, block.score[mine], int(times[mine].min()), int(times[mine].max()))
-                self._windows.setdefault(int(version), _Sliding(self._window_rows)).add(part)
+            if together and not self._fits(together, block):
+                self._add(together)
+                together = []
+            together.append(block)
+        if together:
+            self._add(together)
         return rows
+
+    def _fits(self, together: list[PredictionBlock], block: PredictionBlock) -> bool:
+        """Whether a block may be profiled with those before it: a profile costs by the call more than by the row."""
+        most = max(1, self._window_rows // PARTS)
+        held = sum(one.rows for one in together)
+        return held + block.rows <= most and list(together[0].features) == list(block.features)
+
+    def _add(self, blocks: list[PredictionBlock]) -> None:
+        whole = blocks[0].features if len(blocks) == 1 else concatenate([block.features for block in blocks])
+        versions = np.concatenate([block.version for block in blocks])
+        scores = np.concatenate([block.score for block in blocks])
+        times = np.concatenate([block.event_time for block in blocks]).astype(np.int64)
+        for version in np.unique(versions):
+            mine = versions == version
+            columns = whole if mine.all() else whole.take(mine)
+            profile = Profile.of(columns, like=self._reference(int(version)))
+            part = _Part(profile, scores[mine], int(times[mine].min()), int(times[mine].max()))
+            self._windows.setdefault(int(version), _Sliding(self._window_rows)).add(part)
 
     def window(self, version: int) -> WindowProfile | None:
         """The latest rows of a version, at least a window's where it has served as many; `None` before its first."""
