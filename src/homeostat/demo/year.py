@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -175,17 +174,18 @@ def _send(
     server: YearServer, batch: Batch, clients: ThreadPoolExecutor
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """Let several clients send their share of the mail at the same time."""
-    edges = np.linspace(0, batch.rows, min(CLIENTS, batch.rows) + 1).round().astype(int)
-    parts = [batch.take(slice(int(start), int(end))) for start, end in pairwise(edges)]
+    shares = [slice(client, None, CLIENTS) for client in range(min(CLIENTS, batch.rows))]
+    parts = [batch.take(share) for share in shares]
 
     def send(part: Batch) -> PredictionBatch:
         return server.predict_batch(
             MODEL, part.columns, entities=part.entities, prediction_ids=part.ids, event_times=part.times
         )
 
-    answers = list(clients.map(send, parts))
-    output = np.array([value for answer in answers for value in answer.predictions], dtype=object)
-    version = np.array([number for answer in answers for number in answer.versions], dtype=np.int64)
+    output = np.full(batch.rows, None, dtype=object)
+    version = np.zeros(batch.rows, dtype=np.int64)
+    for share, answer in zip(shares, clients.map(send, parts), strict=True):
+        output[share], version[share] = answer.predictions, answer.versions
     return output, version
 
 
