@@ -37,7 +37,7 @@ from threadpoolctl import threadpool_limits
 
 from homeostat import frames, records
 from homeostat.connectors import models
-from homeostat.errors import ScoringFailed
+from homeostat.errors import Unanswerable
 from homeostat.frames import Columns, Kind
 
 NUMERIC = {f"x{i}": Kind.NUMERIC for i in range(4)}
@@ -265,7 +265,7 @@ def test_missing_values_are_refused_where_the_original_refuses_them(estimator):
     rows = columns.take(slice(0, 3)).values_by_name
     assert served.predict(rows).shape == (3, 2)
     for value in (np.nan, np.inf):
-        with pytest.raises(ScoringFailed, match="x2"):
+        with pytest.raises(Unanswerable, match="x2"):
             served.predict({**rows, "x2": np.array([1.0, value, 2.0])})
 
 
@@ -278,7 +278,7 @@ def test_unseen_categories_are_refused_where_the_original_refuses_them(estimator
     served = models.load_predictor(compiled.files, compiled.form, signature)
     row = columns.take(slice(0, 1)).values_by_name
     assert served.predict(row).shape == (1, 2)
-    with pytest.raises(ScoringFailed, match="never saw"):
+    with pytest.raises(Unanswerable, match="never saw"):
         served.predict({**row, "colour": np.array(["mauve"], dtype=object)})
 
 

@@ -22,7 +22,7 @@ from homeostat import records
 from homeostat.connectors import models
 from homeostat.connectors.models import estimators, forests, graphs
 from homeostat.connectors.models.serving import DESCRIPTION, seal, unseal
-from homeostat.errors import CompilationFailed, ScoringFailed
+from homeostat.errors import CompilationFailed, ScoringFailed, Unanswerable
 from homeostat.frames import Columns, Kind
 
 SIGNATURE = records.Signature(
@@ -246,7 +246,7 @@ def test_a_value_beyond_32_bits_is_refused_as_the_forest_refuses_it():
     made, columns = compiled(RandomForestClassifier(4, random_state=0))
     served = models.load_predictor(made.files, made.form, SIGNATURE)
     rows = {**columns.take(slice(0, 1)).values_by_name, "b": np.array([1e39])}
-    with pytest.raises(ScoringFailed, match="32-bit"):
+    with pytest.raises(Unanswerable, match="32-bit"):
         served.predict(rows)
 
 

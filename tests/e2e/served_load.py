@@ -12,12 +12,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from homeostat import Client
 from homeostat.records import GatewayReport, Route
 from homeostat.serving.routing import assign
 
+T = TypeVar("T")
 MODEL = "mail"
 ROWS = 400
 PROGRAM = Path(__file__).with_name("load_clients.py")
@@ -155,15 +156,86 @@ def load_on(url: str, folder: Path, *, name: str = "load", **plan: Any) -> Itera
                 pipe.close()
 
 
-def wait_for_gateways(client: Client, count: int, seconds: float = 60.0) -> list[GatewayReport]:
-    """Wait until so many processes serve the model; returns what they say of themselves."""
+def wait_until(what: str, holds: Callable[[], T | None], seconds: float = 90.0) -> T:
+    """Wait until something is true; returns what it is then."""
     until = time.monotonic() + seconds
     while True:
-        found = [one for one in client.routes(MODEL).gateways if MODEL in one.routes]
-        if len(found) == count:
+        found = holds()
+        if found:
             return found
-        assert time.monotonic() < until, f"{len(found)} of {count} gateways serve the model"
+        assert time.monotonic() < until, f"Waited in vain until {what}."
         time.sleep(0.05)
+
+
+def wait_for_gateways(client: Client, count: int) -> list[GatewayReport]:
+    """Wait until so many processes serve the model; returns what they say of themselves."""
+
+    def serving() -> list[GatewayReport] | None:
+        found = [one for one in client.routes(MODEL).gateways if MODEL in one.routes]
+        return found if len(found) == count else None
+
+    return wait_until(f"{count} gateways serve the model", serving)
+
+
+class Begun:
+    """A request that the server has begun and can't end: it asked for the body, which was not sent yet."""
+
+    def __init__(self, url: str, name: str) -> None:
+        rows, _ = make_rows()
+        port = int(url.rsplit(":", 1)[1])
+        self.ids = [f"{name}-{number}" for number in range(len(rows))]
+        self._body = msgspec.json.encode({"instances": rows.tolist(), "prediction_ids": self.ids})
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
+        head = (
+            f"POST /models/{MODEL}/batch_predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nExpect: 100-continue\r\n"
+            f"Content-Length: {len(self._body)}\r\n\r\n"
+        )
+        self._socket.sendall(head.encode())
+        said = self._read(b"\r\n\r\n")
+        assert said.startswith(b"HTTP/1.1 100"), said
+
+    def finish(self) -> int:
+        """Send the body; returns the status of the answer."""
+        self._socket.sendall(self._body)
+        said = self._read(b"\r\n\r\n")
+        self._socket.close()
+        return int(said.split(b" ", 2)[1])
+
+    def _read(self, end: bytes) -> bytes:
+        found = b""
+        while end not in found:
+            part = self._socket.recv(65536)
+            assert part, f"The connection was cut off after {found!r}."
+            found += part
+        return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+def children_of(pid: int) -> set[int]:
+    """All processes below one."""
+    found: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError, ValueError):
+                parent = int((entry / "stat").read_text(encoding="utf-8").rpartition(") ")[2].split()[1])
+                if parent == pid:
+                    found |= {int(entry.name), *children_of(int(entry.name))}
+    return found
+
+
+def read_store(home: Path, kind: type[Any]) -> list[Any]:
+    """All control records of a kind."""
+    from homeostat.stores.sqlite import SqliteControlStore
+
+    with closing(SqliteControlStore(home / "state" / "control.db")) as store, store.read() as transaction:
+        return transaction.list(kind)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from homeostat import Client
-from homeostat.records import Stage
+from homeostat.records import GatewayReport, Lease, Stage
 
 MODEL = "mail"
 # A rollout by its policy begins with a canary, a promotion by hand with all of the traffic.
@@ -78,8 +79,11 @@ def run_traffic(
             time.sleep(pause)
             answers = load.stop()
         routes = client.routes(MODEL, limit=1_000_000).routes
-        assert server.stop() == 0
-    loads.check_log(loads.read_log(home), [answers])
+        begun = stop_meanwhile(server, loads)
+    log = loads.read_log(home)
+    check_stopped(loads, home, workers)
+    assert [len(log.rows.get(id_, ())) for id_ in begun] == [1] * len(begun)
+    loads.check_log(log, [answers])
     versions = loads.check_routes(routes, [answers])
     assert min(versions[1], versions[2]) > 0
     ids = {one.id for one in answers.predictions}
@@ -87,6 +91,30 @@ def run_traffic(
     # Lists of a few: the difference of two large sets is nothing to look at.
     assert list(ids ^ {id_ for one in answers.labels for id_ in one.ids})[:5] == []
     return Traffic(answers, orders, routes, starts)
+
+
+def stop_meanwhile(server: Any, loads: ModuleType) -> list[str]:
+    """Ask the server to stop while requests are under way: they are answered; returns the ids of their rows."""
+    processes = {server.process.pid, *loads.children_of(server.process.pid)}
+    # So many that each process has some of them.
+    begun = [loads.Begun(server.url, f"begun-{number}") for number in range(12)]
+    server.process.terminate()
+    # Idle connections are closed at once: from then on it stops.
+    time.sleep(0.5)
+    assert [one.finish() for one in begun] == [200] * len(begun)
+    assert server.process.wait(120) == 0
+    loads.wait_until("no process of the server is left", lambda: not any(map(loads.is_alive, processes)))
+    assert "exception" not in server.log()
+    return [id_ for one in begun for id_ in one.ids]
+
+
+def check_stopped(loads: ModuleType, home: Path, gateways: int) -> None:
+    """A server that stopped has said so, and has given its leases back."""
+    reports = loads.read_store(home, GatewayReport)
+    assert len(reports) == gateways
+    assert all(one.stopped and one.routes == {} for one in reports)
+    held = next(lease for lease in loads.read_store(home, Lease) if lease.name == f"controllers:{MODEL}")
+    assert held.until < datetime.now(tz=UTC)
 
 
 def seconds_to_old(traffic: Traffic) -> list[float]:

@@ -19,7 +19,7 @@ from homeostat import Client
 MODEL = "mail"
 SECONDS = 460.0
 # So many starts lie between two waits until the controllers have acted.
-LOOKS = 5
+LOOKS = 20
 # They read the whole log first, beside the requests that are answered meanwhile.
 LOOK_SECONDS = 240.0
 SETTINGS = {"serve.tick_seconds": "0.2", "policy.drift.every_seconds": "1", "serve.log_level": "warning"}
@@ -40,7 +40,7 @@ class Kills:
 
 def kill_and_start(server: Any, load: Any, chance: random.Random, kills: Kills) -> None:
     """Kill it once it has answered some requests, and start it; now and then kill it while it starts."""
-    load.wait_for(chance.randrange(1, 150))
+    load.wait_for(chance.randrange(1, 100))
     time.sleep(chance.uniform(0, 0.02))
     server.kill()
     kills.kills += 1
@@ -73,7 +73,7 @@ def run_kills(
     began = time.monotonic()
     with servers.running_server(home, "--port", str(port), **SETTINGS) as server, Client(server.url) as client:
         done.starts.append(time.monotonic() - began)
-        with loads.load_on(server.url, home, predicting=8, labelling=1, patient=True, pause=0.03, seed=seed) as load:
+        with loads.load_on(server.url, home, predicting=8, labelling=1, patient=True, pause=0.05, seed=seed) as load:
             while done.kills < kills and time.monotonic() < until:
                 kill_and_start(server, load, chance, done)
                 if len(done.starts) % LOOKS == 0:

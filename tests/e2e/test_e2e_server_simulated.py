@@ -24,7 +24,7 @@ from homeostat.ports import Registration
 from homeostat.records import Stage
 
 MODEL = "small"
-FIRST, BATCH, BATCHES, TURN = 160, 16, 30, 8
+FIRST, BATCH, BATCHES, TURN = 160, 16, 24, 8
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = {
     "seed": "3",
@@ -53,6 +53,11 @@ def make_table() -> pd.DataFrame:
     return frame
 
 
+def moment_of(step: int) -> datetime:
+    """Where the clock is moved to in a step."""
+    return BEGAN + timedelta(hours=step + 1)
+
+
 @dataclass
 class Ended:
     """How a stream ended: all records that say what was done, what was answered, and how long each step took."""
@@ -60,8 +65,6 @@ class Ended:
     records: dict[str, Any]
     served: list[tuple[Any, ...]]
     seconds: list[float]
-    # How many decisions there were after each step.
-    decided: list[int]
     cut_off: int = 0
 
 
@@ -77,10 +80,10 @@ def run_stream(servers: ModuleType, home: Path, kills: Mapping[int, Sequence[flo
         table[:FIRST].to_csv(home / "training.csv", index=False)
         client.register(MODEL, Registration(home / "training.csv", "y"), actor="tests", reason="first")
         client.move(MODEL, 1, Stage.PRODUCTION, actor="tests", reason="first")
-        ended = Ended({}, [], [], [])
+        ended = Ended({}, [], [])
         for step in range(BATCHES):
             part = table[FIRST + step * BATCH : FIRST + (step + 1) * BATCH]
-            now = BEGAN + timedelta(hours=step + 1)
+            now = moment_of(step)
             times = [now - timedelta(minutes=BATCH - position) for position in range(BATCH)]
             ids = [f"row-{number}" for number in part.index]
             entities = [f"entity-{number % 50}" for number in part.index]
@@ -98,7 +101,6 @@ def run_stream(servers: ModuleType, home: Path, kills: Mapping[int, Sequence[flo
             started = time.monotonic()
             client.advance_clock(now)
             ended.seconds.append(time.monotonic() - started)
-            ended.decided.append(len(client.decisions(MODEL)))
         ended.records = records_of(client)
         client.close()
         assert server.stop() == 0
@@ -172,9 +174,11 @@ def check_same(unkilled: Ended, other: Ended) -> None:
 
 def busy_steps(unkilled: Ended) -> list[int]:
     """Steps in which something was decided, the longest ones first; there is a retraining and a whole rollout."""
-    kinds = [decision["kind"] for decision in unkilled.records["decisions"]]
-    assert {"retraining", "candidate", "rollout", "step", "promotion", "completed"} <= set(kinds)
-    busy = [step for step in range(1, BATCHES) if unkilled.decided[step] > unkilled.decided[step - 1]]
+    decisions = unkilled.records["decisions"]
+    kinds = {decision["kind"] for decision in decisions}
+    assert {"retraining", "candidate", "rollout", "step", "promotion", "completed"} <= kinds
+    moments = {datetime.fromisoformat(decision["at"]) for decision in decisions}
+    busy = [step for step in range(BATCHES) if moment_of(step) in moments]
     return sorted(busy, key=lambda step: -unkilled.seconds[step])
 
 

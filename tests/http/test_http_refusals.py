@@ -81,7 +81,6 @@ def test_numbers_that_no_float_holds_are_refused(refuses: Any) -> None:
     refuses(400, "invalid_features", "POST", "/models/spam/predict", (LINKS % ("1" + "0" * 400)).encode())
 
 
-@pytest.mark.xfail(reason="scoring_failed with a row in the log: such values count against the version", strict=True)
 def test_numbers_beyond_what_the_served_form_holds_are_the_callers_fault(refuses: Any) -> None:
     refuses(400, "unanswerable", "POST", "/models/spam/predict", (LINKS % "1e39").encode())
 

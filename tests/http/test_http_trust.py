@@ -130,6 +130,7 @@ def test_without_the_token_nothing_is_answered_but_probes(guarded: Any, header: 
         ("GET", "/api/v1/openapi.json"),
         ("GET", "/"),
         ("GET", "/metrics"),
+        ("GET", "/health"),
         ("GET", "/v2"),
         ("GET", "/nothing"),
         ("POST", "/predict"),
@@ -140,7 +141,7 @@ def test_without_the_token_nothing_is_answered_but_probes(guarded: Any, header: 
         assert (answer.status, answer.code) == (401, "unauthorized"), target
         assert (answer.header("www-authenticate") or "").startswith("Basic ")
         assert TOKEN not in answer.content.decode()
-    for target in ("/livez", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"):
+    for target in ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready"):
         assert guarded.get(target, headers=headers).status == 200
 
 

@@ -13,6 +13,7 @@ from homeostat.errors import (
     IntegrityError,
     InvalidFeatures,
     InvalidRequest,
+    NotReady,
     NotServing,
     ScoringFailed,
     UnknownModel,
@@ -26,6 +27,7 @@ from homeostat.serving.gateway import Predictions, Snapshot
 from homeostat.serving.rows import typed_values
 
 PLATFORM = "homeostat"
+TAG = "open inference protocol"
 BITS = (8, 16, 32, 64)
 WHOLE = {f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in BITS}
 WHOLE |= {f"UINT{bits}": (0, 2**bits - 1) for bits in BITS}
@@ -282,49 +284,31 @@ def _values(tensor: InputTensor) -> list[Any]:
 def operations(plane: DataPlane, versions: Any, is_ready: Any) -> list[Operation]:
     """The protocol's routes."""
     protocol = InferenceProtocol(plane, versions)
-    tag = "open inference protocol"
-    made = [
-        Operation("GET", "/v2", "Which server this is", protocol.server, ServerMetadata, tag),
-        Operation("GET", "/v2/health/live", "Whether it lives", lambda _: Live(live=True), Live, tag, is_open=True),
-        Operation("GET", "/v2/health/ready", "Whether it is ready", is_ready, Ready, tag, is_open=True),
-    ]
+    made: list[Operation] = []
+
+    def add(method: str, path: str, summary: str, handle: Any, reply: Any, **more: Any) -> None:
+        # Probes too: slow orders to the control plane must not make a server look dead.
+        made.append(Operation(method, path, summary, handle, reply, TAG, pool=Pool.PREDICT, **more))
+
+    add("GET", "/v2", "Which server this is", protocol.server, ServerMetadata)
+    add("GET", "/v2/health/live", "Whether it lives", lambda _: Live(live=True), Live, is_open=True)
+    add("GET", "/v2/health/ready", "Whether it is ready", is_ready, Ready, is_open=True, errors=(NotReady,))
     for suffix, parameters, errors in (
         ("", (MODEL,), (UnknownModel, NotServing, IntegrityError)),
         ("/versions/{version}", (MODEL, VERSION), (UnknownModel, UnknownVersion, IntegrityError)),
     ):
         path = f"/v2/models/{{model}}{suffix}"
-        made += [
-            Operation(
-                "GET",
-                path,
-                "What a model takes and gives",
-                protocol.metadata,
-                ModelMetadata,
-                tag,
-                parameters=parameters,
-                errors=errors,
-            ),
-            Operation(
-                "GET",
-                f"{path}/ready",
-                "Whether a model is ready",
-                protocol.ready,
-                ModelReady,
-                tag,
-                parameters=parameters,
-                errors=errors,
-            ),
-            Operation(
-                "POST",
-                f"{path}/infer",
-                "Predict rows given as tensors",
-                protocol.infer,
-                InferReply,
-                tag,
-                body=InferBody,
-                parameters=parameters,
-                errors=(*errors, ScoringFailed),
-                pool=Pool.PREDICT,
-            ),
-        ]
+        shared: dict[str, Any] = {"parameters": parameters, "errors": errors}
+        add("GET", path, "What a model takes and gives", protocol.metadata, ModelMetadata, **shared)
+        add("GET", f"{path}/ready", "Whether a model is ready", protocol.ready, ModelReady, **shared)
+        shared["errors"] = (*errors, ScoringFailed)
+        add(
+            "POST",
+            f"{path}/infer",
+            "Predict rows given as tensors",
+            protocol.infer,
+            InferReply,
+            body=InferBody,
+            **shared,
+        )
     return made

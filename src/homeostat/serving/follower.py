@@ -72,6 +72,8 @@ class RouteFollower:
                     self._look()
                     # Only now: a look that broke half-way is done again.
                     self._revision = revision
+                # Before the report: what it names is served by then, also where production was served alone.
+                self._enforce_leases()
                 self._report()
                 self._broken = False
             except StorageFailed as error:

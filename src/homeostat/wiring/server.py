@@ -93,6 +93,8 @@ class Server:
             for name in ("mmh3", "pyarrow"):
                 import_module(name)
             self.follower.follow()
+            # Who changed a route before the first report was written did not wait for this gateway.
+            self.follower.follow()
             self._run("routes", self._follow)
         if self.acts and self.ticks_by_itself:
             self._run("controllers", self._act)

@@ -60,7 +60,8 @@ def run_server(
     listener = bind(settings.serve.host, settings.serve.port)
     url = _url(listener, settings.serve.host)
     log_as_json(settings.serve.log_level)
-    shared = settings.home / "metrics"
+    # Another server on the same state counts for itself.
+    shared = settings.home / "metrics" / str(listener.getsockname()[1])
     if settings.serve.workers > 1:
         # Before the metrics library is imported anywhere: it decides then whether processes share their counts.
         shutil.rmtree(shared, ignore_errors=True)
@@ -143,10 +144,12 @@ def _name(listener: socket.socket, index: int) -> str:
 def _run(server: Server, listener: socket.socket, *, on_started: Callable[[], None] | None = None) -> None:
     import uvicorn
 
+    from homeostat.http.protocol import BoundedProtocol
+
     config = uvicorn.Config(
         server.application,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -13,7 +13,7 @@ from homeostat.connectors.models.original import Estimator
 from homeostat.connectors.models.preprocessing import NotExpressible, express, ordinal, taken_apart
 from homeostat.connectors.models.program import Branch, Split, Step, check, gather, run, sources, to_matrix
 from homeostat.connectors.models.serving import Description
-from homeostat.errors import CompilationFailed, ScoringFailed
+from homeostat.errors import CompilationFailed, Unanswerable
 from homeostat.frames import Array, Floats
 
 FORMAT = "treelite"
@@ -213,7 +213,7 @@ def _narrowed(matrix: Floats) -> Floats:
     with np.errstate(over="ignore"):
         rounded = matrix.astype(np.float32).astype(np.float64)
     if np.isinf(rounded).any():
-        raise ScoringFailed("A value is beyond the range of 32-bit floats, which the original model refuses.")
+        raise Unanswerable("A value is beyond the range of 32-bit floats, which the original model refuses.")
     return rounded
 
 

@@ -12,7 +12,7 @@ from homeostat.connectors.models.original import Estimator
 from homeostat.connectors.models.preprocessing import NotExpressible, express, taken_apart
 from homeostat.connectors.models.program import Step, check, gather, run, to_matrix
 from homeostat.connectors.models.serving import Description, one_hot
-from homeostat.errors import CompilationFailed, ScoringFailed
+from homeostat.errors import CompilationFailed, Unanswerable
 from homeostat.frames import Array, Floats, label_text
 
 FORMAT = "onnx"
@@ -159,7 +159,7 @@ def _narrowed(matrix: Floats) -> Array:
     with np.errstate(over="ignore"):
         narrow = matrix.astype(np.float32)
     if (np.isinf(narrow) & ~np.isinf(matrix)).any():
-        raise ScoringFailed("A value is beyond the range of 32-bit floats, in which this model is served.")
+        raise Unanswerable("A value is beyond the range of 32-bit floats, in which this model is served.")
     return narrow
 
 

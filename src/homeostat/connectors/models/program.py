@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from homeostat import frames
-from homeostat.errors import CompilationFailed, ScoringFailed
+from homeostat.errors import CompilationFailed, ScoringFailed, Unanswerable
 from homeostat.frames import Array, Floats
 
 Table = Array | list[Array]
@@ -114,7 +114,7 @@ def width(table: Table) -> int:
 def run(steps: Sequence[Step], table: Table, rows: int) -> Table:
     """The table after all steps.
 
-    Raises `ScoringFailed` for an unknown category where the original refuses one.
+    Raises `Unanswerable` for an unknown category where the original refuses one.
     """
     for step in steps:
         match step:
@@ -200,7 +200,7 @@ def _codes(known: Categories, values: Array, *, refuse_unknown: bool) -> Array:
         dtype=np.intp,
     )
     if refuse_unknown and (codes < 0).any():
-        raise ScoringFailed("A categorical feature has a value that the original model never saw, and it refuses such.")
+        raise Unanswerable("A categorical feature has a value that the original model never saw, and it refuses such.")
     return codes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from homeostat import frames, records
 from homeostat.connectors.models.program import Step
-from homeostat.errors import CompilationFailed, ScoringFailed
+from homeostat.errors import CompilationFailed, ScoringFailed, Unanswerable
 from homeostat.frames import Array, Floats
 
 DESCRIPTION = "serving.json"
@@ -151,14 +151,14 @@ class Served:
         """Score typed columns.
 
         Gives float64 (n, classes) in the order of the signature's classes, or (n,) for regression. Raises
-        `ScoringFailed` where a column is absent or of another type, or where the original would refuse.
+        `ScoringFailed` where a column is absent or of another type, `Unanswerable` where the original would refuse.
         """
         rows = self._check_inputs(columns)
         if rows == 0:
             return np.empty((0, self._classes) if self._classes else (0,))
         try:
             given = self._core.outputs(columns, rows)
-        except ScoringFailed:
+        except (ScoringFailed, Unanswerable):
             raise
         except Exception as error:
             raise ScoringFailed(
@@ -183,14 +183,14 @@ class Served:
             rows = len(values)
         for name in self._no_missing:
             if frames.missing(columns[name]).any():
-                raise ScoringFailed(
+                raise Unanswerable(
                     f"Feature '{name}' has missing values, which the original model refuses; fill them, or train a "
                     "model that takes them.",
                     feature=name,
                 )
         for name in self._no_infinite:
             if np.isinf(columns[name]).any():
-                raise ScoringFailed(
+                raise Unanswerable(
                     f"Feature '{name}' has infinite values, which the original model refuses.", feature=name
                 )
         return max(rows, 0)
@@ -200,7 +200,7 @@ class Served:
         if given.shape != wanted:
             raise ScoringFailed(f"The {self._format} model gave outputs of shape {given.shape}, not {wanted}.")
         if not np.isfinite(given).all():
-            raise ScoringFailed(f"The {self._format} model gave outputs that are no finite numbers.")
+            raise Unanswerable(f"The {self._format} model gave outputs that are no finite numbers.")
         if not self._classes or self._in_order:
             return given
         ordered = np.zeros((rows, self._classes))
