@@ -256,9 +256,7 @@ class ServerUnreachable(HomeostatError):
     """A server can't be reached, or what answers there is not Homeostat."""
 
     code = "server_unreachable"
-    template = (
-        "The server at {url} can't be used: {reason}. Is that its address, and does 'homeostat serve' run there?"
-    )
+    template = "The server at {url} can't be used: {reason}. Is that its address, and does 'homeostat serve' run there?"
 
 
 class MissingDependency(HomeostatError):

@@ -40,9 +40,7 @@ def write_route(
     previous = latest_route(transaction, model)
     if previous is not None and previous.arms == arms and previous.shadows == shadows:
         return previous
-    route = next_route(
-        previous, model, arms, at=at, reason=reason, shadows=shadows, lease_until=lease_until
-    )
+    route = next_route(previous, model, arms, at=at, reason=reason, shadows=shadows, lease_until=lease_until)
     transaction.insert(route)
     return route
 

@@ -103,9 +103,7 @@ class Alerts:
 
     def resolve(self, alert_id: str, *, by: str, at: datetime) -> Alert:
         """Close it by hand."""
-        return self._change(
-            alert_id, {"state": AlertState.RESOLVED, "resolved_at": at}, kind="resolved", by=by, at=at
-        )
+        return self._change(alert_id, {"state": AlertState.RESOLVED, "resolved_at": at}, kind="resolved", by=by, at=at)
 
     def _change(self, alert_id: str, fields: dict[str, object], *, kind: str, by: str, at: datetime) -> Alert:
         with self._store.begin() as transaction:
