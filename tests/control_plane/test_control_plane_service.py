@@ -187,3 +187,8 @@ def test_gateways_that_are_gone_or_serve_other_models_are_not_waited_for(small):
     assert wait_for_gateways(small.system.store, "mail", 5) == ([], [])
     report(small, "other", 1)
     assert wait_for_gateways(small.system.store, "spam", 5) == ([], [])
+    report(small, "killed", 1)
+    assert wait_for_gateways(small.system.store, "mail", 5, is_gone=lambda one: one.name in ("killed", "other")) == (
+        [],
+        [],
+    )

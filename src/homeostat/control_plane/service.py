@@ -77,6 +77,7 @@ class ControlPlaneService:
         tally: Callable[[str], Tally],
         on_route: Callable[[str], None],
         on_run: Callable[[], None],
+        is_gone: Callable[[GatewayReport], bool],
         on_integrity_error: Callable[[IntegrityError], None],
     ) -> None:
         self._settings = settings
@@ -91,6 +92,7 @@ class ControlPlaneService:
         self._tally = tally
         self._on_route = on_route
         self._on_run = on_run
+        self._is_gone = is_gone
         self._on_integrity_error = on_integrity_error
 
     # What is served, and how it does
@@ -221,7 +223,7 @@ class ControlPlaneService:
         with self._store.read() as transaction:
             route = latest_route(transaction, model)
         number = 0 if route is None else route.number
-        return number, wait_for_gateways(self._store, model, number)
+        return number, wait_for_gateways(self._store, model, number, is_gone=self._is_gone)
 
     def rollouts(self, model: str) -> list[Rollout]:
         self._registry.model(model)

@@ -88,10 +88,10 @@ class Server:
 
     def start(self) -> None:
         """Load what is served, then let the follower and the controllers run."""
+        # Nobody should wait for libraries that load on use: neither the first request, nor those beside the first pass.
+        for name in ("mmh3", "pyarrow", *(("scipy.stats",) if self.acts else ())):
+            import_module(name)
         if self.follower is not None:
-            # The first request must not wait for libraries that load on use.
-            for name in ("mmh3", "pyarrow"):
-                import_module(name)
             self.follower.follow()
             # Who changed a route before the first report was written did not wait for this gateway.
             self.follower.follow()

@@ -276,7 +276,8 @@ def open_system(
         if is_server:
             return stored_tally(store, model)
         with turn:
-            return tally_of(view(model), store, registry, settings.policy_of(model), clock.now())
+            held = views.get(model) or open_view(log, registry, model, settings.policy_of(model))
+            return tally_of(_joined(held), store, registry, settings.policy_of(model), clock.now())
 
     def tick(model: str) -> None:
         # While a long retraining has the turn, what the controllers found before is the answer.
@@ -320,6 +321,7 @@ def open_system(
         tally=tally,
         on_route=follow_route,
         on_run=on_run or (lambda: None),
+        is_gone=lambda report: is_gone(f"{report.name.rpartition(':')[0]}:{report.pid}:"),
         on_integrity_error=lambda error: on_integrity_error(error, clock.now()),
     )
     return System(
@@ -337,6 +339,12 @@ def open_system(
         views=views,
         turn=turn,
     )
+
+
+def _joined(view: ModelView) -> ModelView:
+    """The view with its labels up to date. Its profiles are left as they are: reading rows for them costs the most."""
+    view.joined.follow()
+    return view
 
 
 def is_gone(holder: str) -> bool:
