@@ -277,6 +277,12 @@ def outcome(command: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str,
     return status, *(SPEED.sub("SPEED", MOMENT.sub("MOMENT", text)) for text in (said.out, said.err))
 
 
+def told(outcome: tuple[int, str, str]) -> tuple[int, str, str]:
+    """An outcome with an error's code alone: a server never repeats the names that it was sent, a command does."""
+    status, said, error = outcome
+    return status, said, error.rpartition("[")[2] if status == 2 else error
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """A server over the state of a folder; its controllers rest until they are asked, as those of commands do."""
@@ -309,7 +315,7 @@ def test_every_command_says_the_same_here_and_of_a_server(
         monkeypatch.setenv("HOMEOSTAT_SERVER", url)
         there = {(number, command): outcome(command, capsys) for number, command in enumerate(COMMANDS)}
     assert not (home / "unused").exists()
-    differing = [key for key in here if here[key] != there[key]]
+    differing = [key for key in here if told(here[key]) != told(there[key])]
     # A server has a gateway that confirms; nothing here serves.
     assert [command for _, command in differing] == ["model rollback mail"]
     (rolled_back,) = differing
