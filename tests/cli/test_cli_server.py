@@ -307,6 +307,8 @@ def serving(folder: Path) -> Iterator[str]:
 def test_every_command_says_the_same_here_and_of_a_server(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Wide enough that no table breaks a moment in two: half of one would not be known as such.
+    monkeypatch.setenv("COLUMNS", "400")
     prepare(home)
     (home / "there").mkdir()
     here = {(number, command): outcome(command, capsys) for number, command in enumerate(COMMANDS)}
