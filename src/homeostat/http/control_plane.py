@@ -22,9 +22,11 @@ from homeostat.errors import (
 )
 from homeostat.http.control_bodies import DEFAULT_ACTOR, ClockBody, MoveBody, OrderBody
 from homeostat.http.operations import (
+    API,
     LIMIT,
     MODEL,
     NEW_MODEL,
+    ONE,
     VERSION,
     FormField,
     Operation,
@@ -49,8 +51,6 @@ from homeostat.records import (
     Version,
 )
 
-API = "/api/v1"
-ONE = f"{API}/models/{{model}}"
 TABLES = (".csv", ".csv.gz", ".parquet", ".pq")
 MODELS = (".skops", ".joblib", ".pkl")
 # What a message about a table repeats of it: a row, a value, the names of its columns.

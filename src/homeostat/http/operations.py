@@ -11,6 +11,9 @@ from typing import Any
 from homeostat.errors import HomeostatError, InvalidRequest
 
 MOST_NUMBER = 1_000_000_000
+# Where the control plane lies, and a model in it.
+API = "/api/v1"
+ONE = f"{API}/models/{{model}}"
 # Texts without what may break a terminal or a file that shows them.
 PRINTED = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -6,12 +6,9 @@ from typing import Any
 
 from homeostat.errors import Conflict, UnknownModel, UnknownRecord, UnknownVersion
 from homeostat.http.control_bodies import ActorBody, OrderBody, RollbackBody, RolloutBody
-from homeostat.http.operations import LIMIT, MODEL, Operation, Parameter, Request
+from homeostat.http.operations import API, LIMIT, MODEL, ONE, Operation, Parameter, Request
 from homeostat.ports import ControlPlane
 from homeostat.records import Alert, Experiment, Rollback, Rollout, RouteReport
-
-API = "/api/v1"
-ONE = f"{API}/models/{{model}}"
 
 
 def traffic_operations(control: ControlPlane) -> list[Operation]:

@@ -46,6 +46,24 @@ class PredictionBlock:
         """How many rows the block has."""
         return len(self.ids)
 
+    def take(self, index: npt.NDArray[np.bool_] | slice) -> PredictionBlock:
+        """The rows at `index` (a mask or a slice)."""
+        return PredictionBlock(
+            model=self.model,
+            shadow=self.shadow,
+            ids=self.ids[index],
+            event_time=self.event_time[index],
+            version=self.version[index],
+            arm=self.arm[index],
+            entity=self.entity[index],
+            output=self.output[index],
+            score=self.score[index],
+            latency_ms=self.latency_ms[index],
+            error=self.error[index],
+            features=self.features.take(index),
+            probabilities=None if self.probabilities is None else self.probabilities[index],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class LabelBlock:

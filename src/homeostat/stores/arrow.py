@@ -215,27 +215,7 @@ def to_blocks(
     if len(lengths) == 1:
         return [whole]
     ends = np.cumsum(lengths).tolist()
-    return [_slice(whole, end - length, end) for length, end in zip(lengths, ends, strict=True)]
-
-
-def _slice(block: PredictionBlock, start: int, end: int) -> PredictionBlock:
-    part = slice(start, end)
-    features = {name: values[part] for name, values in block.features.items()}
-    return PredictionBlock(
-        model=block.model,
-        shadow=block.shadow,
-        ids=block.ids[part],
-        event_time=block.event_time[part],
-        version=block.version[part],
-        arm=block.arm[part],
-        entity=block.entity[part],
-        output=block.output[part],
-        score=block.score[part],
-        latency_ms=block.latency_ms[part],
-        error=block.error[part],
-        features=Columns(features, end - start),
-        probabilities=None if block.probabilities is None else block.probabilities[part],
-    )
+    return [whole.take(slice(end - length, end)) for length, end in zip(lengths, ends, strict=True)]
 
 
 def _to_columns(table: pa.Table, rows: int) -> Columns:

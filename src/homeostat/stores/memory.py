@@ -163,7 +163,7 @@ class MemoryPredictionLog:
             if key not in seen and key not in added:
                 added.add(key)
                 fresh[position] = True
-        return block if fresh.all() else take_rows(block, fresh)
+        return block if fresh.all() else block.take(fresh)
 
     def append_labels(self, block: LabelBlock) -> int:
         with self._lock:
@@ -198,25 +198,6 @@ def _after(entries: list[tuple[int, Any]], sequence: int) -> list[tuple[int, Any
     while start and entries[start - 1][0] > sequence:
         start -= 1
     return entries[start:]
-
-
-def take_rows(block: PredictionBlock, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> PredictionBlock:
-    """The rows of a block that `keep` marks."""
-    return PredictionBlock(
-        model=block.model,
-        shadow=block.shadow,
-        ids=block.ids[keep],
-        event_time=block.event_time[keep],
-        version=block.version[keep],
-        arm=block.arm[keep],
-        entity=block.entity[keep],
-        output=block.output[keep],
-        score=block.score[keep],
-        latency_ms=block.latency_ms[keep],
-        error=block.error[keep],
-        features=block.features.take(keep),
-        probabilities=None if block.probabilities is None else block.probabilities[keep],
-    )
 
 
 class MemoryFileStore:

@@ -15,7 +15,6 @@ import numpy as np
 from homeostat.errors import StorageFailed
 from homeostat.records import LabelBlock, PredictionBlock, as_datetime64
 from homeostat.stores import arrow
-from homeostat.stores.memory import take_rows
 from homeostat.stores.parquet import Entry, SealedReader, group_blocks, hour_folder, remove_leftovers, write_sealed
 from homeostat.stores.sqlite.database import Database, is_busy
 from homeostat.stores.sqlite.writer import GroupWriter
@@ -288,7 +287,7 @@ def _insert_blocks(connection: sqlite3.Connection, encoded: Sequence[_Encoded]) 
     sequence, rows = None, 0
     for given in encoded:
         fresh = _fresh_rows(connection, given)
-        kept = given if fresh is None else _encode(take_rows(given.block, fresh))
+        kept = given if fresh is None else _encode(given.block.take(fresh))
         if not kept.block.rows:
             continue
         rows += kept.block.rows
