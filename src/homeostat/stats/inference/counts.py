@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from homeostat.errors import InvalidInput
-from homeostat.stats.performance import wilson_interval
+from homeostat.stats.performance.metrics import wilson_interval
 
 
 @dataclass(frozen=True, slots=True)
