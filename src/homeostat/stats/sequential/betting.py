@@ -33,6 +33,9 @@ def betting_log_evidence(
     Returns:
         log E after each difference, in the shape of `differences`.
 
+    Raises:
+        InvalidInput: missing differences, a bound that is not above 0, or a fraction outside (0, 1).
+
     >>> path = betting_log_evidence(np.full(100, 0.5), bound=1.0)
     >>> bool(path[-1] > math.log(20)), bool(betting_log_evidence(-np.ones(9), 1.0)[-1] < 0)
     (True, True)

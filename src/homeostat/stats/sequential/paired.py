@@ -31,6 +31,9 @@ def paired_log_evidence(wins: int | npt.NDArray[Any], losses: int | npt.NDArray[
     Returns:
         log E, one for each pair of counts; act at `log E >= log(1/α)`.
 
+    Raises:
+        InvalidInput: counts that are negative or missing.
+
     >>> round(math.exp(paired_log_evidence(10, 0)), 2)
     186.09
     >>> paired_log_evidence(0, 0)
@@ -40,8 +43,8 @@ def paired_log_evidence(wins: int | npt.NDArray[Any], losses: int | npt.NDArray[
 
     s = np.asarray(wins, dtype=np.float64)
     f = np.asarray(losses, dtype=np.float64)
-    if np.any(s < 0) or np.any(f < 0):
-        raise InvalidInput("Wins and losses are counts and can't be negative.")
+    if not (np.all(s >= 0) and np.all(f >= 0)):
+        raise InvalidInput("Wins and losses are counts and can't be negative or missing.")
     s, f = np.broadcast_arrays(s, f)
     tail = np.asarray(betainc(f + 1, s + 1, 0.5))
     ordinary = tail > 1e-280
