@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from homeostat.errors import InvalidInput
+from homeostat.stats.inference.proportions import newcombe_interval
 from homeostat.stats.performance.metrics import wilson_interval
 
 
@@ -105,12 +106,9 @@ def two_proportions(
 
     if n_1 <= 0 or n_2 <= 0:
         raise InvalidInput(f"Both groups need rows to be compared; got {n_1} and {n_2}.")
-    low_1, high_1 = wilson_interval(successes_1, n_1, confidence=confidence)
-    low_2, high_2 = wilson_interval(successes_2, n_2, confidence=confidence)
+    low, high = newcombe_interval(successes_1, n_1, successes_2, n_2, confidence=confidence)
     share_1, share_2 = successes_1 / n_1, successes_2 / n_2
     estimate = share_2 - share_1
-    low = estimate - math.hypot(share_2 - low_2, high_1 - share_1)
-    high = estimate + math.hypot(high_2 - share_2, share_1 - low_1)
     pooled = (successes_1 + successes_2) / (n_1 + n_2)
     error = math.sqrt(pooled * (1 - pooled) * (1 / n_1 + 1 / n_2))
     z = estimate / error if error else 0.0
