@@ -7,14 +7,13 @@ runs some of them and writes nothing; `--quick` runs smaller versions.
 from __future__ import annotations
 
 import argparse
-import importlib
 import multiprocessing
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks.statistics.section import Section
+from benchmarks.statistics.timed import run
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "statistics" / "measured.md"
@@ -37,12 +36,6 @@ HEAD = """# Measured error rates
 Made by `make bench-statistics`; do not edit. Each figure is a share of simulated runs; a standard error is about
 √(share · (1 − share) / runs).
 """
-
-
-def run(name: str, *, quick: bool) -> tuple[Section, float]:
-    started = time.perf_counter()
-    section = importlib.import_module(f"benchmarks.statistics.{name}").run(quick=quick)
-    return section, time.perf_counter() - started
 
 
 def main() -> None:

@@ -7,15 +7,23 @@ from typing import Any
 __version__ = "0.1.0"
 
 
+# Where each public name lives. They are imported by name and on use: `import homeostat` stays light, and a module that
+# reads the version imports no client with it. What type checkers see is in the stub beside this file.
+_PLACES = {
+    "Client": "homeostat.sdk",
+    "DriftReport": "homeostat.reports.drift",
+    "Profile": "homeostat.stats.profile",
+    "compare": "homeostat.analysis.compare",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # By name and on use: `import homeostat` stays light, and a module that reads the version imports no client with
-    # it. What type checkers see is in the stub beside this file.
-    if name == "Client":
+    if name in _PLACES:
         from importlib import import_module
 
-        return import_module("homeostat.sdk").Client
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'homeostat' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), "Client"]
+    return [*globals(), *_PLACES]

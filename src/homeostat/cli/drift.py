@@ -15,54 +15,44 @@ def drift(
     reference: Annotated[Path, typer.Argument(help="The table to compare with: CSV or Parquet.", show_default=False)],
     current: Annotated[Path, typer.Argument(help="The table to look at.", show_default=False)],
     preset: Annotated[str, typer.Option("--preset", help="calibrated or classic.")] = "calibrated",
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="A further measure, such as wasserstein; may be repeated.")
+    ] = None,
+    together: Annotated[
+        list[str] | None,
+        typer.Option("--together", help="A test of all features at once, such as domain_classifier; may be repeated."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write a page with the distributions of both tables here.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Compare two tables feature by feature. Ends with 1 where the current one drifted."""
+    from homeostat.analysis.compare import compare
     from homeostat.connectors.tables import read_table
-    from homeostat.errors import InvalidData, InvalidSettings
-    from homeostat.frames import infer_kinds, to_columns
+    from homeostat.errors import InvalidSettings
     from homeostat.records import PRESETS
-    from homeostat.stats.drift.comparison import compare_profiles
-    from homeostat.stats.profile import Profile
 
     if preset not in PRESETS:
         raise InvalidSettings(f"There is no preset '{preset}'. Known: {', '.join(PRESETS)}.")
-    before, after = read_table(reference), read_table(current)
-    kinds = {name: kind for name, kind in infer_kinds(before).items() if name in after.column_names}
-    if not kinds:
-        raise InvalidData(f"{reference} and {current} have no column in common.")
-    numbers = [name for name, kind in kinds.items() if kind.is_number]
-    old = Profile.of(to_columns(before, kinds), numeric=numbers)
-    found = compare_profiles(old, Profile.of(to_columns(after, kinds), like=old), preset=preset)
-    ranked = sorted(found.features.values(), key=lambda one: -one.effect)
+    found = compare(
+        read_table(reference), read_table(current), preset=preset, methods=method or (), together=together or ()
+    )
+    if report is not None:
+        found.save_html(report)
     if json:
-        print_json(
-            {
-                "drifted": found.drifted,
-                "verdict": found.verdict,
-                "severity": found.severity,
-                "rows": {"reference": found.reference_rows, "current": found.rows},
-                "features": {
-                    one.name: {
-                        "drifted": one.drifted,
-                        "severity": one.severity,
-                        "effect": one.effect,
-                        "ks": one.ks,
-                        "ks_p": one.ks_p,
-                        "psi": one.psi,
-                        "js": one.js,
-                        "chi_square": one.chi2,
-                        "chi_square_p": one.chi2_p,
-                        "words": one.words,
-                    }
-                    for one in ranked
-                },
-            }
-        )
+        print_json(found.to_dict())
     else:
         out = console()
         out.print(found.words, markup=False, style="bold")
-        rows = [[one.name, one.severity, f"{one.effect:.3f}", one.words] for one in ranked]
+        rows = [[one.name, one.severity, f"{one.effect:.3f}", one.words] for one in found.ranked()]
         out.print(table("", ["feature", "severity", "effect", "what changed"], rows))
+        for result in found.together.values():
+            out.print(result.sentence, markup=False)
+        if found.added:
+            out.print(f"Only in the current table: {', '.join(found.added)}.", markup=False)
+        out.print(found.advice, markup=False)
+        if report is not None:
+            out.print(f"The report is in {report}.", markup=False)
     if found.drifted:
         raise typer.Exit(FOUND)

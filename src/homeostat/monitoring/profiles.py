@@ -121,7 +121,7 @@ class LiveProfiles:
         for version in np.unique(versions):
             mine = versions == version
             columns = whole if mine.all() else whole.take(mine)
-            profile = Profile.of(columns, like=self._reference(int(version)))
+            profile = Profile.of(columns, like=self._reference(int(version)), sample=0)
             part = _Part(profile, scores[mine], int(times[mine].min()), int(times[mine].max()))
             self._windows.setdefault(int(version), _Sliding(self._window_rows)).add(part)
 

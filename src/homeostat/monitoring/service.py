@@ -33,7 +33,7 @@ from homeostat.records import (
     as_datetime,
     as_datetime64,
 )
-from homeostat.stats.drift.comparison import compare_profiles
+from homeostat.stats.drift.comparison import compare_profiles, level_of_checks
 from homeostat.stats.drift.scores import compare_scores
 from homeostat.stats.drift.thresholds import Thresholds
 from homeostat.stats.profile import Profile
@@ -167,7 +167,8 @@ def _drift(watched: Watched, policy: Policy) -> Result:
         watched.window.profile,
         preset=policy.preset,
         minimum_rows=policy.drift.minimum_rows,
-        importances=watched.importances,
+        # The permutation importance of a feature that the model ignores comes out a little below 0 as often as above.
+        importances={name: max(0.0, value) for name, value in watched.importances.items()},
         thresholds=drift_thresholds(policy),
     )
     return check_drift(comparison, policy)
@@ -187,7 +188,7 @@ def drift_thresholds(policy: Policy) -> Thresholds:
         js_high=rules.js_high,
         chi_square_p=rules.chi_square_p,
         share=rules.share,
-        significance=rules.significance,
+        significance=level_of_checks(rules.run_length),
         effect=rules.effect,
     )
 
@@ -198,7 +199,6 @@ def score_thresholds(policy: Policy) -> Thresholds:
     return replace(
         drift_thresholds(policy),
         ks_medium=rules.ks_p,
-        significance=rules.ks_p,
         effect=rules.effect,
         mean_shift=rules.mean_shift,
     )

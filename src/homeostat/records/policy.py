@@ -44,14 +44,18 @@ class DriftPolicy(Section, frozen=True, kw_only=True):
     js_high: Annotated[float, described("Jensen–Shannon divergence (base 2) from which drift is significant")] = 0.3
     chi_square_p: Annotated[float, described("chi-square p below which a categorical feature drifted")] = 0.05
     share: Annotated[float, described("share of features that must drift for the window to drift (classic)")] = 0.3
-    significance: Annotated[float, described("Benjamini–Hochberg level over features (calibrated)")] = 0.01
+    run_length: Annotated[
+        float, described("looks that a model without drift runs, on average, to one false alarm (calibrated)")
+    ] = 20_000.0
     effect: Annotated[float, described("smallest effect, a difference of distributions in 0–1 (calibrated)")] = 0.1
 
 
 class PredictionPolicy(Section, frozen=True, kw_only=True):
     """How the distribution of outputs is held against the reference."""
 
-    ks_p: Annotated[float, described("Kolmogorov–Smirnov p of the scores below which predictions drifted")] = 0.01
+    ks_p: Annotated[
+        float, described("Kolmogorov–Smirnov p of the scores below which predictions drifted (classic)")
+    ] = 0.05
     effect: Annotated[float, described("smallest effect, a Kolmogorov–Smirnov distance (calibrated)")] = 0.1
     mean_shift: Annotated[
         float, described("relative shift of the mean score from which predictions drifted (classic)")
@@ -211,7 +215,6 @@ class Policy(Section, frozen=True, kw_only=True):
 
 CLASSIC = Policy(
     preset="classic",
-    prediction=PredictionPolicy(ks_p=0.05),
     performance=PerformancePolicy(accuracy_floor=0.90),
     triggers=TriggerPolicy(
         recovery=False,

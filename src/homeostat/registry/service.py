@@ -161,7 +161,7 @@ class Registry:
             scores = rng.choice(scores, SCORE_ROWS, replace=False)
         kinds = draft.signature.kinds
         reference = Reference(
-            profile=Profile.of(draft.columns, numeric=[name for name, kind in kinds.items() if kind.is_number]),
+            profile=Profile.of(draft.columns, kinds=kinds, sample=0),
             scores=scores,
             importances=permutation_importances(
                 predictor, finite(draft.columns), kinds, draft.signature.task, seed=draft.seed

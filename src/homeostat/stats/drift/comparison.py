@@ -3,8 +3,13 @@
 Each feature has up to three dimensions of drift: its values, its missing share, and its share of categories never
 seen before. Preset `classic` decides by the customary thresholds of single tests. Preset `calibrated` (the default)
 lets a dimension drift only where its effect, after the sampling noise expected at these sizes is taken off, reaches a
-threshold, and its p-value, adjusted over all dimensions of all features, is below .01: noise does not pass the
-second, nor a real but trifling change at a million rows the first.
+threshold, and its p-value, adjusted over all dimensions of all features (Benjamini and Yekutieli 2001, valid however
+the features depend on each other), is below a level: noise does not pass the second, nor a real but trifling change at
+a million rows the first.
+
+The level is .01 for a single comparison. Who compares window after window takes `level_of_checks(run_length)`: then
+false alarms are at least `run_length` checks apart on average, however the checks depend on each other, and the
+thousandth check has the same power as the first.
 """
 
 from __future__ import annotations
@@ -16,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.errors import InvalidInput
-from homeostat.stats.drift.measures import DIMENSIONS, Measures, measure
+from homeostat.stats.drift.measures import DIMENSIONS, Measures, Orders, measure
 from homeostat.stats.drift.thresholds import DEFAULT, Table, Thresholds
-from homeostat.stats.multiplicity import benjamini_hochberg
-from homeostat.stats.profile import CategoricalSummary, NumericSummary, Profile, Summary
+from homeostat.stats.drift.words import advice_words, feature_words, window_words
+from homeostat.stats.multiplicity import benjamini_hochberg, benjamini_yekutieli
+from homeostat.stats.profile.profile import Profile
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,6 +36,11 @@ SEVERITIES = ("none", "low", "medium", "high", "critical")
 # A share of missing or unseen values counts from half the effect on that a change among the values needs.
 EFFECTS = np.array([1.0, 0.5, 0.5])
 STRENGTHS = (1.0, 2.0, 3.0, 5.0)
+# Rows that a window and its reference need: `classic` has a customary number, `calibrated` what its tests need.
+MINIMUM_ROWS = {"classic": 100, "calibrated": 30}
+CONTROLS = ("by", "bh")
+# Weight relative to the average feature from which a feature counts as one that the model depends on.
+IMPORTANT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,8 @@ class FeatureDrift:
 
     `js` is the Jensen–Shannon divergence in bits; `chi2` puts rare cells into one, except in classic. `p_adjusted` is
     the smallest adjusted p-value of its dimensions and `effect` the effect, from 0 to 1, of `dimension` (values,
-    missing, unseen): the one that drifted most, or lies nearest to drifting.
+    missing, unseen): the one that drifted most, or lies nearest to drifting. `rows` and `reference_rows` are those
+    that hold a value; `part` is what differs most in a text; `importance` is relative to the average feature.
     """
 
     name: str
@@ -59,6 +71,10 @@ class FeatureDrift:
     missing_current: float
     missing_p: float
     unseen: float | None
+    rows: int
+    reference_rows: int
+    part: str | None
+    importance: float | None
     words: str
 
 
@@ -66,7 +82,8 @@ class FeatureDrift:
 class DriftComparison:
     """The decision on a window: its verdict, and every feature's drift.
 
-    `strength` is the calibrated preset's measure of the whole: from 1 on the window is harmed.
+    `strength` is the calibrated preset's measure of the whole: from 1 on the window is harmed. `level` is the adjusted
+    p-value that a dimension must fall below; `advice` says whether the drift matters and what to do.
     """
 
     features: dict[str, FeatureDrift]
@@ -77,7 +94,9 @@ class DriftComparison:
     rows: int
     reference_rows: int
     preset: str
+    level: float
     words: str
+    advice: str
 
     @property
     def drifted(self) -> bool:
@@ -85,14 +104,32 @@ class DriftComparison:
         return self.verdict == "harmed"
 
 
+def level_of_checks(run_length: float) -> float:
+    """The level of each of many checks at which false alarms are at least `run_length` checks apart on average.
+
+    Whatever the checks have to do with each other, that no alarm came in t checks has a chance of at least
+    1 − t · level, and those chances add up to a run of 1/(2 · level) checks; where checks are independent it is twice
+    as long.
+
+    >>> level_of_checks(20_000)
+    2.5e-05
+    """
+    if not run_length >= 1:
+        raise InvalidInput(f"A run length is a number of checks from 1 on; got {run_length}.")
+    return 1 / (2 * run_length)
+
+
 def compare_profiles(
     reference: Profile,
     current: Profile,
     *,
     preset: str = "calibrated",
-    minimum_rows: int = 100,
+    minimum_rows: int | None = None,
     importances: Mapping[str, float] | None = None,
     thresholds: Thresholds = DEFAULT,
+    control: str = "by",
+    orders: Orders | None = None,
+    design_effect: float = 1.0,
 ) -> DriftComparison:
     """Compare a window's profile, made with `like=reference`, with that reference.
 
@@ -105,12 +142,19 @@ def compare_profiles(
         reference: what the version was trained and validated on.
         current: the window.
         preset: "calibrated" or "classic".
-        minimum_rows: rows that both must have; in classic also the values that a numeric feature must have.
-        importances: weight of each feature, of any scale; negative ones and absent features count as 0.
-        thresholds: what counts as drift.
+        minimum_rows: rows that both must have (100 in classic, 30 in calibrated); in classic also the values that a
+            numeric feature must have.
+        importances: weight of each feature, of any scale; absent features count as 0.
+        thresholds: what counts as drift; `significance` is the level.
+        control: what holds over all dimensions of all features: "by" (Benjamini and Yekutieli 2001; any dependence) or
+            "bh" (Benjamini and Hochberg 1995; independent or positively dependent features; a little more power).
+        orders: the finite values of numeric features in ascending order on both sides, for exact distances.
+        design_effect: by how much rows count for less than independent ones, from 1 on: with `k` rows of an entity and
+            intraclass correlation ρ it is 1 + (k − 1)ρ (Kish 1965).
 
     Raises:
-        InvalidInput: the profiles' features, edges or categories differ, or the preset is unknown.
+        InvalidInput: the profiles' features, edges or categories differ, an importance is negative or no number, or the
+            preset or the control is unknown.
 
     >>> rng = np.random.default_rng(1)
     >>> reference = Profile.of({"x": rng.normal(size=2000)})
@@ -120,9 +164,13 @@ def compare_profiles(
     """
     if preset not in PRESETS:
         raise InvalidInput(f"There is no preset '{preset}'. Take one of: {', '.join(PRESETS)}.")
-    measures = measure(reference, current)
+    if control not in CONTROLS:
+        raise InvalidInput(f"There is no control '{control}'. Take one of: {', '.join(CONTROLS)}.")
+    minimum_rows = MINIMUM_ROWS[preset] if minimum_rows is None else minimum_rows
+    measures = measure(reference, current, orders=orders, design_effect=design_effect)
+    weights = _relative(measures.names, importances)
     enough = min(reference.rows, current.rows) >= max(1, minimum_rows)
-    adjusted, strengths = _calibrated(measures, thresholds)
+    adjusted, strengths = drifting(measures.p, measures.effect, thresholds, control)
     if preset == "classic":
         severities = _classic(measures, minimum_rows, thresholds)
         dimension = np.zeros(len(measures.names), dtype=np.intp)
@@ -132,11 +180,17 @@ def compare_profiles(
     if not enough:
         severities = ["none"] * len(severities)
     features = _features(
-        measures, (reference, current), preset=preset, adjusted=adjusted, severities=severities, dimension=dimension
+        measures,
+        (reference, current),
+        preset=preset,
+        adjusted=adjusted,
+        severities=severities,
+        dimension=dimension,
+        weights=None if importances is None else weights,
     )
     drifted = [feature for feature in features.values() if feature.drifted]
     share = len(drifted) / len(features) if features else 0.0
-    strength = _overall(measures.names, strengths, importances) if enough and preset == "calibrated" else 0.0
+    strength = _overall(strengths, weights) if enough and preset == "calibrated" else 0.0
     harmed = share > thresholds.share if preset == "classic" else strength >= 1
     severity = "none"
     if harmed:
@@ -152,7 +206,35 @@ def compare_profiles(
         rows=current.rows,
         reference_rows=reference.rows,
         preset=preset,
-        words=_summary(verdict, drifted, len(features), current.rows, minimum_rows),
+        level=thresholds.significance,
+        words=_words(verdict, drifted, len(features), (reference.rows, current.rows), minimum_rows),
+        advice=_advice(verdict, severity, drifted, weighed=importances is not None),
+    )
+
+
+def _words(verdict: str, drifted: list[FeatureDrift], features: int, rows: tuple[int, int], minimum_rows: int) -> str:
+    worst = max(drifted, key=lambda feature: (SEVERITIES.index(feature.severity), feature.effect), default=None)
+    return window_words(
+        verdict,
+        drifted=len(drifted),
+        features=features,
+        rows=rows[1],
+        reference_rows=rows[0],
+        minimum_rows=minimum_rows,
+        worst=worst.words if worst else "",
+    )
+
+
+def _advice(verdict: str, severity: str, drifted: list[FeatureDrift], *, weighed: bool) -> str:
+    ranked = sorted(drifted, key=lambda feature: -(feature.importance or 0.0))
+    important = [feature.name for feature in ranked if not weighed or (feature.importance or 0.0) >= IMPORTANT]
+    return advice_words(
+        verdict,
+        severity,
+        important=important,
+        unimportant=[feature.name for feature in ranked if feature.name not in important],
+        weighed=weighed,
+        pipeline=any(feature.dimension in ("missing", "unseen") for feature in drifted),
     )
 
 
@@ -164,12 +246,15 @@ def _verdict(reference_rows: int, rows: int, *, enough: bool, harmed: bool) -> s
     return "harmed" if harmed else "healthy"
 
 
-def _calibrated(measures: Measures, thresholds: Thresholds) -> tuple[Floats, Floats]:
-    """By feature and dimension: the adjusted p-values, and the strengths (0 where it did not drift)."""
-    tested = ~np.isnan(measures.p)
-    adjusted = np.full(measures.p.shape, np.nan)
-    adjusted[tested] = benjamini_hochberg(measures.p[tested])
-    strengths = measures.effect / (thresholds.effect * EFFECTS)
+def drifting(p: Floats, effect: Floats, thresholds: Thresholds, control: str) -> tuple[Floats, Floats]:
+    """By feature and dimension, what `calibrated` makes of p-values and effects: adjusted p-values and strengths.
+
+    A strength is the effect as a multiple of its threshold, and 0 where the dimension did not drift.
+    """
+    tested = ~np.isnan(p)
+    adjusted = np.full(p.shape, np.nan)
+    adjusted[tested] = (benjamini_yekutieli if control == "by" else benjamini_hochberg)(p[tested])
+    strengths = effect / (thresholds.effect * EFFECTS)
     return adjusted, np.where(tested & (adjusted < thresholds.significance) & (strengths >= 1), strengths, 0.0)
 
 
@@ -214,21 +299,27 @@ def _severity(strength: float) -> str:
     return SEVERITIES[sum(strength >= bound for bound in STRENGTHS)]
 
 
-def _overall(names: list[str], strengths: Floats, importances: Mapping[str, float] | None) -> float:
+def _relative(names: list[str], importances: Mapping[str, float] | None) -> Floats:
+    """The weight of each feature relative to the average one; all alike where nothing is known."""
+    if importances is None or not names:
+        return np.ones(len(names))
+    given = np.array([float(importances.get(name, 0.0)) for name in names])
+    if not np.isfinite(given).all() or (given < 0).any():
+        wrong = next(name for name, value in zip(names, given, strict=True) if not (np.isfinite(value) and value >= 0))
+        raise InvalidInput(f"An importance is a number from 0 on; that of '{wrong}' is {importances[wrong]}.")
+    if not given.any():
+        return np.ones(len(names))
+    relative = given / given.sum() * len(names)
+    # Equal weights must give exactly 1, which 1/3 · 3 and the like may miss by rounding.
+    return np.where(np.abs(relative - 1) < 1e-9, 1.0, relative)
+
+
+def _overall(strengths: Floats, weights: Floats) -> float:
     """The strength of the whole: the strongest feature or the weighted mean, whichever is more."""
-    if not names:
+    if not len(weights):
         return 0.0
     strongest = strengths.max(axis=-1)
-    weights = np.ones(len(names))
-    if importances is not None:
-        given = np.array([max(0.0, float(importances.get(name, 0.0))) for name in names])
-        if given.sum() > 0 and np.isfinite(given).all():
-            weights = given
-    weights = weights / weights.sum()
-    relative = np.minimum(1.0, weights * len(names))
-    # Equal weights must give exactly 1, which 1/3 · 3 and the like may miss by rounding.
-    relative = np.where(relative > 1 - 1e-9, 1.0, relative)
-    return float(max((strongest * relative).max(), (strongest * weights).sum()))
+    return float(max((strongest * np.minimum(1.0, weights)).max(), (strongest * weights).mean()))
 
 
 def _features(
@@ -239,6 +330,7 @@ def _features(
     adjusted: Floats,
     severities: list[str],
     dimension: npt.NDArray[np.intp],
+    weights: Floats | None,
 ) -> dict[str, FeatureDrift]:
     plain = "plain_" if preset == "classic" else ""
     columns = {key: _optional(getattr(measures, key)) for key in ("ks", "ks_p", "psi", "psi_adjusted", "js", "unseen")}
@@ -251,11 +343,19 @@ def _features(
         distance, index = columns["ks"][i], columns["psi"][i]
         words = f"'{name}' shows no drift."
         if severity != "none":
-            both = (profiles[0].features[name], profiles[1].features[name])
-            words = _sentence(name, DIMENSIONS[chosen], both, gone=gone, distance=distance, index=index)
+            words = feature_words(
+                name,
+                DIMENSIONS[chosen],
+                profiles[0].features[name],
+                profiles[1].features[name],
+                gone=gone,
+                distance=distance,
+                index=index,
+                part=measures.parts.get(name),
+            )
         features[name] = FeatureDrift(
             name=name,
-            kind="numeric" if measures.numeric[i] else "categorical",
+            kind=profiles[0].kind(name).value,
             dimension=DIMENSIONS[chosen],
             drifted=severity != "none",
             severity=severity,
@@ -272,6 +372,10 @@ def _features(
             missing_current=gone[1],
             missing_p=float(measures.missing_p[i]),
             unseen=columns["unseen"][i],
+            rows=profiles[1].features[name].count,
+            reference_rows=profiles[0].features[name].count,
+            part=measures.parts.get(name),
+            importance=None if weights is None else float(weights[i]),
             words=words,
         )
     return features
@@ -279,49 +383,3 @@ def _features(
 
 def _optional(values: Floats) -> list[float | None]:
     return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124 # NaN differs from itself
-
-
-def _sentence(
-    name: str,
-    dimension: str,
-    both: tuple[Summary, Summary],
-    *,
-    gone: tuple[float, float],
-    distance: float | None,
-    index: float | None,
-) -> str:
-    """What happened to a feature, in a sentence."""
-    before, after = both
-    if dimension == "missing":
-        return f"'{name}' is missing or infinite in {gone[1]:.1%} of rows; in the reference in {gone[0]:.1%}."
-    if isinstance(before, NumericSummary) and isinstance(after, NumericSummary):
-        return (
-            f"'{name}' has moved: mean {before.mean:.4g} → {after.mean:.4g}, "
-            f"standard deviation {before.deviation:.4g} → {after.deviation:.4g} "
-            f"(KS distance {distance or 0.0:.2f}, PSI {index or 0.0:.2f})."
-        )
-    if not isinstance(before, CategoricalSummary) or not isinstance(after, CategoricalSummary):
-        raise InvalidInput(f"Feature '{name}' is numeric in one profile and categorical in the other.")
-    if dimension == "unseen":
-        return f"'{name}' holds categories that the reference never had in {after.unseen / after.count:.1%} of rows."
-    return f"'{name}' has other shares of categories: {_most_changed(before, after)} (PSI {index or 0.0:.2f})."
-
-
-def _most_changed(before: CategoricalSummary, after: CategoricalSummary) -> str:
-    old = np.append(before.counts, (before.other, before.unseen)) / before.count
-    new = np.append(after.counts, (after.other, after.unseen)) / after.count
-    i = int(np.argmax(np.abs(new - old)))
-    names = (*before.categories, "other categories", "new categories")
-    return f"{names[i]} {old[i]:.1%} → {new[i]:.1%}"
-
-
-def _summary(verdict: str, drifted: list[FeatureDrift], features: int, rows: int, minimum_rows: int) -> str:
-    if verdict == "no_data":
-        return "There are no rows to compare."
-    if verdict == "insufficient":
-        return f"{rows} rows are too few to tell; at least {minimum_rows} are needed in window and reference."
-    if not drifted:
-        return f"None of {features} features drifted over {rows} rows."
-    worst = max(drifted, key=lambda feature: (SEVERITIES.index(feature.severity), feature.effect))
-    outcome = "the window drifted" if verdict == "harmed" else "too little to call the window drifted"
-    return f"{len(drifted)} of {features} features drifted over {rows} rows, {outcome}. Worst: {worst.words}"
