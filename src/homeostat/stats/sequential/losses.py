@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.errors import InvalidInput
-from homeostat.stats.sequential.betting import FRACTIONS, check_no_nan, checked_stakes
+from homeostat.stats.sequential.betting import FRACTIONS, checked_stakes
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,16 +36,17 @@ def loss_detector(
     Returns:
         M after each loss, in the shape of `losses`; infinite where it passes the largest float.
 
+    Raises:
+        InvalidInput: losses outside 0 to 1 or missing, a baseline outside [0, 1), a fraction outside (0, 1).
+
     >>> path = loss_detector(np.repeat([0.0, 1.0], [50, 20]), baseline=0.1)
     >>> bool(path[49] < 50), bool(path[-1] > 10_000)
     (True, True)
     """
-    values = np.asarray(losses, dtype=np.float64)
-    check_no_nan(values, "losses")
-    if values.size and (values.min() < 0 or values.max() > 1):
-        raise InvalidInput("Losses must lie between 0 and 1; scale them by their largest possible value.")
-    if not 0 <= baseline < 1:
-        raise InvalidInput(f"The baseline of losses must lie in [0, 1); got {baseline}.")
+    values = checked_losses(losses)
+    if not values.ndim:
+        one_stream(values)
+    check_baseline(baseline)
     mean = max(baseline, LOWEST_BASELINE)
     relative = values / mean - 1.0
     total = np.full(values.shape, -np.inf)
@@ -73,8 +74,7 @@ class LossDetector:
     """
 
     def __init__(self, baseline: float, *, fractions: Sequence[float] = FRACTIONS) -> None:
-        if not 0 <= baseline < 1:
-            raise InvalidInput(f"The baseline of losses must lie in [0, 1); got {baseline}.")
+        check_baseline(baseline)
         self.baseline = baseline
         self.rows = 0
         self._fractions = tuple(checked_stakes(fractions))
@@ -87,10 +87,7 @@ class LossDetector:
 
     def update(self, losses: npt.NDArray[Any]) -> float:
         """Take in further losses between 0 and 1; returns log M after the last."""
-        values = np.asarray(losses, dtype=np.float64)
-        check_no_nan(values, "losses")
-        if values.size and (values.min() < 0 or values.max() > 1):
-            raise InvalidInput("Losses must lie between 0 and 1; scale them by their largest possible value.")
+        values = one_stream(checked_losses(losses))
         if values.size:
             relative = values / max(self.baseline, LOWEST_BASELINE) - 1.0
             for position, fraction in enumerate(self._fractions):
@@ -109,23 +106,71 @@ def change_point(losses: npt.NDArray[Any], *, shortest: int = 10) -> int:
     otherwise) with at least `shortest` values on either side. It locates a change that something else has found, and
     does not test for one. 0 where the values are constant or too few to be divided.
 
+    Args:
+        losses: finite values in the order of time.
+        shortest: the fewest values before and after the change, at least 1.
+
+    Returns:
+        The index of the first value after the change.
+
+    Raises:
+        InvalidInput: values that are missing, infinite, no numbers or no single stream; `shortest` below 1.
+
     >>> change_point(np.repeat([0.0, 1.0, 0.0, 1.0], [60, 1, 20, 40]))
     81
     """
-    values = np.asarray(losses, dtype=np.float64)
-    check_no_nan(values, "losses")
+    values = one_stream(_numbers(losses))
+    if np.isinf(values).any():
+        raise InvalidInput("There are infinite values among the losses; leave those rows out or cap them first.")
+    if shortest < 1:
+        raise InvalidInput(f"At least one value must lie on either side of a change; got shortest={shortest}.")
     n = len(values)
     if n < 2 * shortest or values.min() == values.max():
         return 0
+    bounded = values.min() >= 0 and values.max() <= 1
+    if not bounded:
+        # The likelihood knows no origin; squares of means far from zero would cancel to nothing.
+        values = values - values.mean()
     starts = np.arange(shortest, n - shortest + 1)
     before = np.cumsum(values)[starts - 1]
     after = values.sum() - before
     first, second = before / starts, after / (n - starts)
-    if values.min() >= 0 and values.max() <= 1:
+    if bounded:
         gain = starts * _negative_entropy(first) + (n - starts) * _negative_entropy(second)
     else:
         gain = starts * first**2 + (n - starts) * second**2
     return int(starts[np.argmax(gain)])
+
+
+def checked_losses(losses: npt.ArrayLike) -> Floats:
+    """Losses as floats; `InvalidInput` where one is missing, no number, or not between 0 and 1."""
+    values = _numbers(losses)
+    if values.size and (values.min() < 0 or values.max() > 1):
+        raise InvalidInput("Losses must lie between 0 and 1; scale them by their largest possible value.")
+    return values
+
+
+def check_baseline(baseline: float) -> None:
+    """Raise `InvalidInput` for a mean loss outside [0, 1)."""
+    if not 0 <= baseline < 1:
+        raise InvalidInput(f"The baseline of losses must lie in [0, 1); got {baseline}.")
+
+
+def one_stream(values: Floats) -> Floats:
+    """The values where they are one stream; `InvalidInput` for several, or for a bare number."""
+    if values.ndim != 1:
+        raise InvalidInput(f"Losses must be one stream (a list of numbers); got an array of shape {values.shape}.")
+    return values
+
+
+def _numbers(losses: npt.ArrayLike) -> Floats:
+    try:
+        values = np.asarray(losses, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"Losses must be numbers; {error}.") from error
+    if np.isnan(values).any():
+        raise InvalidInput("There are missing values among the losses; leave those rows out first.")
+    return values
 
 
 def _negative_entropy(mean: Floats) -> Floats:
