@@ -13,7 +13,10 @@ _PLACES = {
     "Client": "homeostat.sdk",
     "DriftReport": "homeostat.reports.drift",
     "Profile": "homeostat.stats.profile",
+    "analyze_experiment": "homeostat.analysis.experiments",
     "compare": "homeostat.analysis.compare",
+    "compare_models": "homeostat.stats.inference",
+    "sample_size": "homeostat.stats.inference",
 }
 
 

@@ -1,0 +1,88 @@
+"""`homeostat.analyze_experiment`: what a table of an experiment says, once its size is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from homeostat.errors import InvalidInput
+from homeostat.frames import Reader
+from homeostat.stats.inference import ExperimentResult
+from homeostat.stats.inference import analyze_experiment as analyze_arrays
+
+
+def analyze_experiment(
+    data: Any,
+    *,
+    arm: str,
+    metrics: Sequence[str],
+    control: object,
+    entity: str | None = None,
+    denominators: Mapping[str, str] | None = None,
+    covariates: Mapping[str, str] | None = None,
+    planned: Mapping[Any, float] | None = None,
+    lower_is_better: Collection[str] = (),
+    adjustment: str = "holm",
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> ExperimentResult:
+    """How the arms of an experiment differ from its control in each metric: one look, at a size set before.
+
+    Whoever looks again and again uses `homeostat.stats.sequential` instead.
+
+    Args:
+        data: a frame of pandas, polars or pyarrow, or a mapping of arrays; one row an observation.
+        arm: the column of the arms.
+        metrics: numeric or boolean columns to compare; missing values are left out and counted.
+        control: the value of `arm` that the others are compared with.
+        entity: the column of what was assigned to an arm, where it has several rows; errors then count entities.
+        denominators: metric → column, for ratios of sums such as clicks ÷ views.
+        covariates: metric → column known before the experiment; CUPED takes off what it explains.
+        planned: arm → weight of the planned split; equal weights if left out.
+        lower_is_better: metrics of which less is better.
+        adjustment: of the p-values over all metrics and arms: holm, hochberg, bonferroni, benjamini-hochberg,
+            benjamini-yekutieli or none.
+        alpha: a difference is called at an adjusted p below it.
+        power: of the minimum detectable effect that is shown.
+
+    Raises:
+        InvalidInput: a column is missing or of another kind, there is no control or only one arm.
+
+    >>> rng = np.random.default_rng(0)
+    >>> arms = np.repeat(["old", "new"], 500)
+    >>> data = {"arm": arms, "spent": rng.normal(10, 2, 1000) + (arms == "new")}
+    >>> analyze_experiment(data, arm="arm", metrics=["spent"], control="old").verdict
+    'better'
+    """
+    reader = Reader(data)
+    under, before = dict(denominators or {}), dict(covariates or {})
+    asked = [arm, *metrics, *([entity] if entity else []), *under.values(), *before.values()]
+    absent = sorted({name for name in asked if name not in reader.names})
+    if absent:
+        raise InvalidInput(f"The table has no column {', '.join(map(repr, absent))}.", columns=absent)
+    arms = _names(reader, arm)
+    return analyze_arrays(
+        arms,
+        {metric: reader.numbers(metric) for metric in metrics},
+        control=str(control),
+        planned=None if planned is None else {str(name): weight for name, weight in planned.items()},
+        entities=None if entity is None else _names(reader, entity),
+        denominators={metric: reader.numbers(column) for metric, column in under.items()},
+        covariates={metric: reader.numbers(column) for metric, column in before.items()},
+        lower_is_better=lower_is_better,
+        adjustment=adjustment,
+        alpha=alpha,
+        power=power,
+    )
+
+
+def _names(reader: Reader, column: str) -> npt.NDArray[Any]:
+    """A column as texts; a row that belongs to nobody can't be counted."""
+    texts = reader.texts(column)
+    gaps = sum(text is None for text in texts)
+    if gaps:
+        raise InvalidInput(f"Column '{column}' is missing in {gaps} rows. Leave those rows out first.", column=column)
+    return np.array(texts.tolist(), dtype=str)
