@@ -16,6 +16,7 @@ _PLACES = {
     "analyze_experiment": "homeostat.analysis.experiments",
     "compare": "homeostat.analysis.compare",
     "compare_models": "homeostat.stats.inference",
+    "estimate_performance": "homeostat.analysis.performance",
     "sample_size": "homeostat.stats.inference",
 }
 
