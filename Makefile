@@ -10,7 +10,7 @@ WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow e2e check lint format types imports docs docs-serve docs-settings bench requirements clean
+.PHONY: help setup demo test test-slow e2e check lint format types imports docs docs-serve docs-settings bench bench-drift bench-statistics requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,9 +63,14 @@ docs-serve: setup ## show the documentation while it is being written
 docs-settings: setup ## write the settings table of docs/settings.md anew
 	@$(BIN)/python tests/docs/settings_page.py
 
-bench: setup ## run the benchmarks
-	@for script in benchmarks/*.py; do \
-	  test -e "$$script" || { echo "There are no benchmarks."; continue; }; \
+bench-statistics: setup ## measure every error rate that the documentation states (about 10 minutes)
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.statistics
+
+bench-drift: setup ## time comparisons beside sorting the same columns
+	@$(BIN)/python benchmarks/drift_speed.py
+
+bench: setup ## run the other benchmarks
+	@for script in benchmarks/backtest_speed.py benchmarks/log_speed.py; do \
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
 

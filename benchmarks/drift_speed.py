@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from scipy.stats import ks_2samp
 
 from homeostat.analysis.compare import compare
 from homeostat.stats.profile import Profile
@@ -30,8 +31,6 @@ def milliseconds(do: Callable[[], object], runs: int) -> float:
 
 def scipy_loop(reference: pd.DataFrame, current: pd.DataFrame) -> None:
     """What a loop of scipy's test costs, for scale."""
-    from scipy.stats import ks_2samp
-
     for name in reference:
         ks_2samp(reference[name].to_numpy(), current[name].to_numpy(), method="asymp")
 

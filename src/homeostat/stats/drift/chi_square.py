@@ -58,19 +58,34 @@ def statistic_of_rows(reference: npt.NDArray[Any], current: npt.NDArray[Any]) ->
 
 
 def pool_rare(
-    reference: npt.NDArray[Any], current: npt.NDArray[Any], *, expected: float = EXPECTED
+    reference: npt.NDArray[Any],
+    current: npt.NDArray[Any],
+    *,
+    expected: float = EXPECTED,
+    by: npt.NDArray[Any] | None = None,
+    always: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Floats, Floats]:
     """The counts (last axis) with all categories of fewer than `expected` expected rows on a side put into a last one.
 
     Where even that one is too small the next smallest joins it. What was pooled stays behind as an empty category. The
-    choice looks at the sums of both sides only, so it does not bias a test.
+    choice looks at the sums of both sides only, so it does not bias a test of categories that were not chosen by their
+    counts. It does bias one of bins between the reference's quantiles: their reference counts are fixed, so that sums
+    tell the current ones. There the reference's counts must decide (`by`).
+
+    Args:
+        reference: counts of one side.
+        current: counts of the other, over the same categories.
+        expected: rows that a category must be expected to have on the smaller side.
+        by: counts that decide what is rare; by default the sums of both sides.
+        always: categories that are pooled however frequent, such as those that the reference was found to lack.
 
     >>> pool_rare(np.array([90, 4, 6]), np.array([90, 5, 2]))[0].tolist()
     [90.0, 0.0, 0.0, 10.0]
     """
     n, m = reference.sum(axis=-1, keepdims=True), current.sum(axis=-1, keepdims=True)
-    least = (reference + current) * (np.minimum(n, m) / (n + m))
-    rare = least < expected
+    deciding = reference + current if by is None else by
+    least = deciding * (np.minimum(n, m) / deciding.sum(axis=-1, keepdims=True))
+    rare = least < expected if always is None else (least < expected) | always
     pooled = np.where(rare, least, 0.0).sum(axis=-1, keepdims=True)
     common = np.where(rare, np.inf, least)
     smallest = np.arange(least.shape[-1]) == common.argmin(axis=-1, keepdims=True)
@@ -87,5 +102,8 @@ def check_counts(reference: npt.NDArray[Any], current: npt.NDArray[Any]) -> None
     """Raise `InvalidInput` unless these are two rows of counts that can be compared."""
     if len(reference) != len(current):
         raise InvalidInput(f"Counts must be of the same bins; got {len(reference)} and {len(current)}.")
+    # NaN fails this too.
+    if not (np.all(reference >= 0) and np.all(current >= 0)):
+        raise InvalidInput("Counts must be numbers of at least 0.")
     if not reference.sum() or not current.sum():
         raise InvalidInput("A sample of no rows can't be compared.")

@@ -6,6 +6,7 @@ of scale less well, and says nothing about categories.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.errors import InvalidInput
 from homeostat.stats.drift.chi_square import check_counts
 from homeostat.stats.drift.psi import shares
+from homeostat.stats.drift.results import CONFIDENCE, TwoSampleResult, check_confidence, ranked_samples, shown
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,7 +43,7 @@ def ks(reference: npt.NDArray[Any], current: npt.NDArray[Any]) -> KsResult:
     >>> ks(np.arange(10.0), np.arange(10.0) + 5).statistic
     0.5
     """
-    first, second = _present(reference, "reference"), _present(current, "current")
+    first, second = ranked_samples(reference, current)
     from scipy.stats import ks_2samp
 
     with warnings.catch_warnings():
@@ -50,6 +51,43 @@ def ks(reference: npt.NDArray[Any], current: npt.NDArray[Any]) -> KsResult:
         warnings.simplefilter("ignore", RuntimeWarning)
         result = ks_2samp(first, second, method="exact" if max(len(first), len(second)) <= EXACT_ROWS else "asymp")
     return KsResult(float(result.statistic), float(result.pvalue))
+
+
+def ks_test(
+    reference: npt.NDArray[Any], current: npt.NDArray[Any], *, confidence: float = CONFIDENCE, level: float = 0.05
+) -> TwoSampleResult:
+    """The test of values with its interval, and what D comes to without drift.
+
+    The interval joins the bounds of Dvoretzky, Kiefer and Wolfowitz (Massart's constant, 1990) of both samples, so it
+    holds at every size, ties or not. `expected` and `threshold` are those of the limit for continuous values.
+
+    Raises:
+        InvalidInput: a sample holds no value, or the confidence or level is out of range.
+
+    >>> result = ks_test(np.arange(100.0), np.arange(100.0) + 50)
+    >>> result.estimate, [round(end, 2) for end in result.interval]
+    (0.5, [0.2, 0.8])
+    """
+    from scipy.special import kolmogi
+
+    check_confidence(confidence, level)
+    first, second = ranked_samples(reference, current)
+    result = ks(first, second)
+    n, m = len(first), len(second)
+    half = math.sqrt(math.log(4 / (1 - confidence)) / 2) * (n**-0.5 + m**-0.5)
+    interval = (max(0.0, result.statistic - half), min(1.0, result.statistic + half))
+    root = math.sqrt(1 / n + 1 / m)
+    # The mean of Kolmogorov's distribution is √(π/2) ln 2.
+    expected = min(1.0, math.sqrt(math.pi / 2) * math.log(2) * root)
+    sentence = (
+        f"The distribution functions lie {result.statistic:.3g} apart at most ({confidence:.0%} interval "
+        f"{interval[0]:.3g} to {interval[1]:.3g}); {expected:.3g} is usual without drift at {n} and {m} rows "
+        f"({shown(result.p)})."
+    )
+    threshold = min(1.0, float(kolmogi(level)) * root)
+    return TwoSampleResult(
+        result.statistic, interval, result.statistic, result.p, n, m, sentence, expected, threshold, level
+    )
 
 
 def ks_from_counts(reference: npt.NDArray[Any], current: npt.NDArray[Any]) -> KsResult:
@@ -81,11 +119,3 @@ def kolmogorov_p(statistic: Any, n: Any, m: Any) -> Floats:
     from scipy.special import kolmogorov
 
     return np.asarray(kolmogorov(np.sqrt(n * m / (n + m)) * statistic), dtype=np.float64)
-
-
-def _present(values: npt.NDArray[Any], name: str) -> Floats:
-    numbers = np.asarray(values, dtype=np.float64)
-    present = numbers[~np.isnan(numbers)]
-    if not len(present):
-        raise InvalidInput(f"The {name} sample holds no value, so it can't be compared.")
-    return present

@@ -21,7 +21,7 @@ from homeostat.stats.drift.cells import p_of_cells
 from homeostat.stats.drift.jensen_shannon import BINS, jensen_shannon_of_rows
 from homeostat.stats.drift.sorted_values import joint_counts_of_sorted, largest_gap_of_sorted
 from homeostat.stats.parallel import each
-from homeostat.stats.profile.categorical import CategoricalSummary
+from homeostat.stats.profile.categorical import CategoricalSummary, bucket_of
 from homeostat.stats.profile.numeric import DIFFERENT, NumericSummary
 from homeostat.stats.profile.profile import Profile, Summary
 from homeostat.stats.profile.text import TextSummary
@@ -74,6 +74,8 @@ class _Row:
     before: Summary
     old: Counts
     new: Counts
+    # Where the cell of categories lies that the reference was found to lack; bins have none.
+    unseen: int = -1
     part: str = ""
 
 
@@ -182,8 +184,14 @@ def _of_values(rows: list[_Row], exact: tuple[Floats, Floats], design_effect: fl
 
     for i, row in enumerate(rows):
         if isinstance(row.before, CategoricalSummary) and not row.before.exhaustive:
-            _fold_chosen(few_old[i], few_new[i], len(row.before.categories))
-    pooled_old, pooled_new = chi_square.pool_rare(few_old, few_new)
+            _fold_chosen(few_old[i], few_new[i], row.before)
+    unseen = np.zeros(few_old.shape, dtype=bool)
+    for i, row in enumerate(rows):
+        if row.unseen >= 0:
+            unseen[i, row.unseen] = True
+    # Quantiles of the reference fix its counts, so it alone says which groups are small.
+    deciding = np.where(numeric[:, None], few_old, few_old + few_new)
+    pooled_old, pooled_new = chi_square.pool_rare(few_old, few_new, by=deciding, always=unseen)
     statistic, degrees = chi_square.statistic_of_rows(pooled_old, pooled_new)
     chi2_p = p_of_cells(pooled_old, pooled_new, design_effect=design_effect)
     pooled_before, pooled_after = pooled_old / n[:, None], pooled_new / m[:, None]
@@ -279,21 +287,21 @@ def _share_p(reference: Any, n: int, current: Any, m: int, design_effect: float)
     return shares.share_p(*scaled)
 
 
-def _fold_chosen(old: Floats, new: Floats, other: int) -> None:
-    """Count categories as `other` (in place) that may owe their rank among the most frequent ones to chance.
+def _fold_chosen(old: Floats, new: Floats, summary: CategoricalSummary) -> None:
+    """Count categories in their buckets (in place) that may owe their rank among the most frequent ones to chance.
 
     Where a reference has more categories than are counted one by one, those near the cut were chosen because their
     counts happened to come out high, and would fall back in any window: 200 equally frequent categories would seem to
-    drift. What lies three standard deviations above the cut is safe, and so is what has risen beyond any chance.
+    drift. Which bucket a category is in has nothing to do with its count. What lies three standard deviations above
+    the cut is safe.
     """
-    cut = old[:other].min()
-    n, m = old.sum(), new.sum()
-    both = (old[:other] + new[:other]) / (n + m)
-    risen = new[:other] / m - old[:other] / n > 5 * np.sqrt(both * (1 - both) * (1 / n + 1 / m))
-    chosen = np.flatnonzero((old[:other] <= cut + 3 * np.sqrt(cut)) & ~risen)
-    for counts in (old, new):
-        counts[other] += counts[chosen].sum()
-        counts[chosen] = 0
+    top, buckets = len(summary.categories), len(summary.buckets)
+    cut = old[:top].min()
+    for i in np.flatnonzero(old[:top] <= cut + 3 * np.sqrt(cut)).tolist():
+        place = top + bucket_of(summary.categories[i], buckets)
+        for counts in (old, new):
+            counts[place] += counts[i]
+            counts[i] = 0
 
 
 def _net(effect: Floats, noise: Floats) -> Floats:
@@ -321,14 +329,15 @@ def _rows(owner: int, before: Summary, after: Summary) -> list[_Row]:
     if isinstance(before, NumericSummary) and isinstance(after, NumericSummary) and before.same_cells(after):
         return [_Row(owner, before, before.counts, after.counts)]
     if isinstance(before, CategoricalSummary) and isinstance(after, CategoricalSummary) and before.same_cells(after):
-        return [_Row(owner, before, _with_rest(before), _with_rest(after))]
+        cells = _cells(before)
+        return [_Row(owner, before, cells, _cells(after), unseen=len(cells) - 1)]
     if isinstance(before, TextSummary) and isinstance(after, TextSummary) and before.same_cells(after):
         return [
-            _Row(owner, one, one.counts, after.descriptors[name].counts, name)
+            _Row(owner, one, one.counts, after.descriptors[name].counts, part=name)
             for name, one in before.descriptors.items()
         ]
     raise InvalidInput(DIFFERENT)
 
 
-def _with_rest(summary: CategoricalSummary) -> npt.NDArray[Any]:
-    return np.append(summary.counts, (summary.other, summary.unseen))
+def _cells(summary: CategoricalSummary) -> npt.NDArray[Any]:
+    return np.concatenate((summary.counts, summary.buckets, [summary.unseen]))

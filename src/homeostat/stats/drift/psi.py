@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from homeostat.errors import InvalidInput
 from homeostat.stats.drift.chi_square import check_counts, pool_rare
+from homeostat.stats.drift.cramers_v import noncentrality_interval
+from homeostat.stats.drift.results import CONFIDENCE, TwoSampleResult, check_confidence, counted_samples, shown
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,10 +53,12 @@ def psi_expected(groups: int, n: int, m: int) -> float:
 def psi_adjusted(reference: npt.NDArray[Any], current: npt.NDArray[Any]) -> float:
     """The index above its null expectation, at least 0; groups with fewer than 5 expected rows are pooled first.
 
+    The groups are those of the reference's quantiles, so its counts decide which are small.
+
     >>> psi_adjusted(np.full(10, 200), np.array([10, 12, 9, 8, 11, 10, 13, 7, 10, 10]))
     0.0
     """
-    before, after = pool_rare(reference, current)
+    before, after = pool_rare(reference, current, by=reference)
     used = int(np.count_nonzero(before + after))
     return max(0.0, psi(before, after) - psi_expected(used, int(before.sum()), int(after.sum())))
 
@@ -70,6 +74,44 @@ def psi_threshold(groups: int, n: int, m: int, *, level: float = 0.01) -> float:
     if groups < 2:
         return 0.0
     return float(chdtri(groups - 1, level)) * (1 / n + 1 / m)
+
+
+def psi_test(
+    reference: npt.NDArray[Any], current: npt.NDArray[Any], *, confidence: float = CONFIDENCE, level: float = 0.05
+) -> TwoSampleResult:
+    """The index of counts with what noise makes of it, and the p-value that nothing drifted.
+
+    Groups of fewer than 5 expected rows on a side are pooled first. The interval inverts the noncentral χ² distribution
+    that nm/(n + m) times the index, the `statistic`, follows for small drifts; for indexes far above 1 it is rough.
+
+    Raises:
+        InvalidInput: the counts differ in length, are all zero or are no counts; confidence or level is out of range.
+
+    >>> result = psi_test(np.full(10, 200), np.full(10, 10))
+    >>> result.estimate, round(result.expected, 3), round(result.threshold, 3), result.p
+    (0.0, 0.095, 0.178, 1.0)
+    """
+    from scipy.special import chdtrc
+
+    check_confidence(confidence, level)
+    before, after = pool_rare(*counted_samples(reference, current))
+    n, m = int(before.sum()), int(after.sum())
+    used = int(np.count_nonzero(before + after))
+    # Half a row where a group is empty on one side: one in a million would let that group alone decide.
+    estimate = psi(before, after, epsilon=0.5 / max(n, m))
+    inverse = 1 / n + 1 / m
+    statistic = estimate / inverse
+    p = float(chdtrc(used - 1, statistic)) if used > 1 else 1.0
+    low, high = noncentrality_interval(statistic, used - 1, confidence=confidence) if used > 1 else (0.0, 0.0)
+    interval = (low * inverse, high * inverse)
+    expected = psi_expected(used, n, m)
+    sentence = (
+        f"The population stability index is {estimate:.3g} ({confidence:.0%} interval {interval[0]:.3g} to "
+        f"{interval[1]:.3g} without the part of noise); {expected:.3g} is usual without drift at {n} and {m} rows "
+        f"({shown(p)})."
+    )
+    threshold = psi_threshold(used, n, m, level=level)
+    return TwoSampleResult(estimate, interval, statistic, p, n, m, sentence, expected, threshold, level)
 
 
 def quantile_groups(counts: npt.NDArray[Any], groups: int = GROUPS) -> npt.NDArray[np.intp]:

@@ -32,7 +32,7 @@ class SeasonalReference:
     >>> hours = np.arange(24 * 200)
     >>> values = np.sin(hours / 24 * 2 * np.pi)
     >>> reference = SeasonalReference.of({"x": values}, hours * 3600.0)
-    >>> noon = reference.matching(np.array([36.0, 36.5]) * 3600)
+    >>> noon = reference.matching(np.array([36.5]) * 3600)
     >>> noon.rows, round(noon.features["x"].mean, 6)
     (200, 0.0)
     """
@@ -59,7 +59,7 @@ class SeasonalReference:
         if not (0 < period < np.inf) or phases < 1:
             raise InvalidInput(f"A cycle needs a period above 0 and at least one phase; got {period} and {phases}.")
         whole = Profile.of(columns)
-        at = _phase(times, period, phases)
+        at = np.minimum(_places(times, period, phases).astype(np.intp), phases - 1)
         if len(at) != whole.rows:
             raise InvalidInput(f"There must be a time for each row; got {len(at)} times for {whole.rows} rows.")
         parts = []
@@ -71,21 +71,27 @@ class SeasonalReference:
     def matching(self, times: npt.NDArray[Any]) -> Profile:
         """The reference for a window of rows with these times: its phases, weighed as the window has them.
 
-        Where the window lies in several phases the counts are those of as many rows as the mixture is worth
+        Each time lies between the middles of two phases and weighs both by how near they are, so that what changes
+        within a phase is followed to first order. The counts are those of as many rows as the mixture is worth
         (n = 1 / Σ wₕ² / nₕ, Kish 1965), rounded; a phase of fewer than 100 reference rows is stood in for by the whole
         reference.
 
         Raises:
             InvalidInput: there is no time.
         """
-        at = _phase(times, self.period, len(self.phases))
-        if not len(at):
+        place = _places(times, self.period, len(self.phases)) - 0.5
+        if not len(place):
             raise InvalidInput("A window without rows has no phase.")
-        weights = np.bincount(at, minlength=len(self.phases)) / len(at)
+        first = np.floor(place).astype(np.intp)
+        second = place - first
+        phases = len(self.phases)
+        near = np.bincount(first % phases, weights=1 - second, minlength=phases)
+        next_ = np.bincount((first + 1) % phases, weights=second, minlength=phases)
+        weights = np.asarray(near + next_, dtype=np.float64) / len(place)
         parts = [
             (phase if phase.rows >= FEWEST_ROWS else self.whole, float(weight))
             for phase, weight in zip(self.phases, weights, strict=True)
-            if weight > 0
+            if weight > 1e-9
         ]
         if len(parts) == 1:
             return parts[0][0]
@@ -95,7 +101,8 @@ class SeasonalReference:
         return replace(self.whole, rows=round(rows), features=features, sample=None)
 
 
-def _phase(times: npt.NDArray[Any], period: float, phases: int) -> npt.NDArray[np.intp]:
+def _places(times: npt.NDArray[Any], period: float, phases: int) -> npt.NDArray[np.float64]:
+    """Where in the cycle each time lies, in phases since its beginning."""
     values = np.asarray(times)
     if values.dtype.kind == "M":
         if np.isnat(values).any():
@@ -107,7 +114,7 @@ def _phase(times: npt.NDArray[Any], period: float, phases: int) -> npt.NDArray[n
         raise InvalidInput(f"Times must be datetime64 or seconds: {error}.") from error
     if not np.isfinite(seconds).all():
         raise InvalidInput("A row has no time, so its phase of the cycle is not known.")
-    return np.minimum((seconds % period / period * phases).astype(np.intp), phases - 1)
+    return np.asarray(seconds % period / period * phases, dtype=np.float64)
 
 
 def _mixed(parts: Sequence[Summary], factors: Sequence[float]) -> Summary:

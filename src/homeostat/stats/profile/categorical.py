@@ -96,8 +96,13 @@ def category_like(tally: Counter[str], missing: int, like: CategoricalSummary) -
     return CategoricalSummary(like.categories, counts, buckets, missing, unseen, like.exhaustive)
 
 
+def bucket_of(category: str, buckets: int) -> int:
+    """The bucket that a category falls into: the remainder of its CRC-32, the same in every process."""
+    return zlib.crc32(category.encode("utf-8", "surrogatepass")) % buckets
+
+
 def _hashed(items: list[tuple[str, int]], buckets: int) -> Counts:
-    places = [zlib.crc32(category.encode("utf-8", "surrogatepass")) % buckets for category, _ in items]
+    places = [bucket_of(category, buckets) for category, _ in items]
     weights = np.array([count for _, count in items], dtype=np.int64)
     counts = np.zeros(buckets, dtype=np.int64)
     np.add.at(counts, places, weights)

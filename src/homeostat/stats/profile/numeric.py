@@ -20,6 +20,7 @@ Counts = npt.NDArray[np.int64]
 
 # From here on sorting is cheaper than searching each value's bin.
 SORTED_ROWS = 4_096
+PIECE = 32_768
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,9 +179,14 @@ def _of_counts(edges: Floats, counts: Counts, missing: int, infinite: int) -> Nu
 
 def _sums(values: Floats, origin: float) -> tuple[float, float]:
     # Values near the end of the range of floats overflow the sums; the counts are right all the same.
+    # Taken in pieces that stay in the processor's cache.
+    total = squares = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        distances = values - origin
-        return float(distances.sum()), float(distances.dot(distances))
+        for start in range(0, len(values), PIECE):
+            distances = values[start : start + PIECE] - origin
+            total += float(distances.sum())
+            squares += float(distances.dot(distances))
+    return total, squares
 
 
 def _least(one: float, two: float) -> float:
