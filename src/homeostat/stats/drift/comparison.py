@@ -352,6 +352,7 @@ def _features(
                 distance=distance,
                 index=index,
                 part=measures.parts.get(name),
+                boolean=name in profiles[0].booleans,
             )
         features[name] = FeatureDrift(
             name=name,

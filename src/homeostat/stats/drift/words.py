@@ -32,6 +32,7 @@ def feature_words(
     distance: float | None,
     index: float | None,
     part: str | None,
+    boolean: bool = False,
 ) -> str:
     """What happened to a feature that drifted in a dimension; `gone` are its shares of unusable values."""
     if dimension == "missing":
@@ -39,6 +40,8 @@ def feature_words(
     if isinstance(before, TextSummary) and isinstance(after, TextSummary):
         return f"'{name}' reads otherwise: {_of_text(before, after, part or 'tokens')}."
     if isinstance(before, NumericSummary) and isinstance(after, NumericSummary):
+        if boolean:
+            return f"'{name}' is true in {after.mean:.1%} of rows; in the reference in {before.mean:.1%}."
         return (
             f"'{name}' has moved: mean {before.mean:.4g} → {after.mean:.4g}, "
             f"standard deviation {before.deviation:.4g} → {after.deviation:.4g} "
@@ -76,11 +79,11 @@ def window_words(
     if verdict == "insufficient":
         few = "rows are" if rows < minimum_rows or reference_rows >= minimum_rows else "rows of the reference are"
         shown = rows if rows < minimum_rows or reference_rows >= minimum_rows else reference_rows
-        return f"{shown} {few} too few to tell; at least {minimum_rows} are needed in window and reference."
+        return f"{shown:,} {few} too few to tell; at least {minimum_rows} are needed in window and reference."
     if not drifted:
-        return f"None of {features} features drifted over {rows} rows."
+        return f"None of {features} features drifted over {rows:,} rows."
     outcome = "the window drifted" if verdict == "harmed" else "too little to call the window drifted"
-    return f"{drifted} of {features} features drifted over {rows} rows, {outcome}. Worst: {worst}"
+    return f"{drifted} of {features} features drifted over {rows:,} rows, {outcome}. Worst: {worst}"
 
 
 def advice_words(

@@ -26,8 +26,8 @@ from homeostat.stats.fairness.groups import (
     group_metrics,
     named,
     pool_small_groups,
-    wilson,
 )
+from homeostat.stats.performance.metrics import wilson_limits
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -272,7 +272,7 @@ def _worse(parts: list[FairnessGap]) -> FairnessGap:
 
 def _differences(shares: Floats, worth: Floats, c: float) -> tuple[Floats, Floats]:
     """Newcombe's limits of every share (column) less every other (row) at the quantile c."""
-    low, high = wilson(shares, worth, c)
+    low, high = wilson_limits(shares, worth, c)
     below, above = shares - low, high - shares
     gap = shares[None, :] - shares[:, None]
     lower = gap - np.hypot(below[None, :], above[:, None])
@@ -284,7 +284,7 @@ def _differences(shares: Floats, worth: Floats, c: float) -> tuple[Floats, Float
 
 def _ratio_interval(shares: Floats, worth: Floats, c: float) -> tuple[float, float]:
     """Limits of the smallest share over the largest: the same recovery of variances on the logarithm of ratios."""
-    low, high = wilson(shares, worth, c)
+    low, high = wilson_limits(shares, worth, c)
     some = shares > 0
     safe = np.where(some, shares, 1.0)
     down = np.where(some, np.log(safe / np.where(some, low, 1.0)), np.inf)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.errors import InvalidInput
+from homeostat.stats.performance.metrics import wilson_limits
 
 Array = npt.NDArray[Any]
 Counts = npt.NDArray[np.int64]
@@ -98,7 +99,7 @@ def group_metrics(
     for place, name in enumerate(names):
         rows, good = int(n[place]), int(successes[place])
         share = good / rows if rows else math.nan
-        low, high = (float(limit) for limit in wilson(share, worth[place], z)) if rows else (0.0, 1.0)
+        low, high = (float(limit) for limit in wilson_limits(share, worth[place], z)) if rows else (0.0, 1.0)
         enough = rows >= min_size
         sentence = (
             f"In group {name} the {WORDS[metric]} is {share:.4g} of {rows} rows "
@@ -203,16 +204,6 @@ def group_codes(groups: Array, n: int) -> tuple[npt.NDArray[np.intp], tuple[str,
     # Names decide, so that 1 and "1" of mixed columns are one group and can be sorted.
     names, codes = np.unique(values.astype(str) if values.dtype.kind == "O" else values, return_inverse=True)
     return codes.astype(np.intp), tuple(str(name) for name in names)
-
-
-def wilson(share: Any, n: Any, z: float) -> tuple[Floats, Floats]:
-    """Wilson's score limits at the normal quantile z; arrays or numbers, n above 0."""
-    p, rows = np.asarray(share, dtype=np.float64), np.asarray(n, dtype=np.float64)
-    scale = 1 + z * z / rows
-    centre = (p + z * z / (2 * rows)) / scale
-    half = z / scale * np.sqrt(np.maximum(p * (1 - p), 0) / rows + z * z / (4 * rows * rows))
-    # Rounding must not push the interval off the share itself.
-    return np.minimum(p, np.maximum(0, centre - half)), np.maximum(p, np.minimum(1, centre + half))
 
 
 def check_share(name: str, value: float) -> None:

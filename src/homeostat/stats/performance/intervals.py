@@ -40,6 +40,7 @@ from homeostat.stats.performance.inputs import (
     numbers,
     row_weights,
 )
+from homeostat.stats.performance.metrics import wilson_limits
 
 LOWEST_PROBABILITY = 1e-15
 LABELS = {
@@ -402,10 +403,8 @@ def _quantile(confidence: float, clusters: Codes | None) -> float:
 
 
 def _wilson(share: float, n: float, z: float) -> tuple[float, float]:
-    scale = 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return 0.0 if share <= 0 else max(0.0, centre - half), 1.0 if share >= 1 else min(1.0, centre + half)
+    low, high = wilson_limits(share, n, z)
+    return float(low), float(high)
 
 
 def _expit(value: float) -> float:

@@ -143,13 +143,18 @@ def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> 
     if n == 0:
         return 0.0, 1.0
     z = float(ndtri((1 + confidence) / 2))
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # Rounding must not push the interval of 0 or of n off the share itself.
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == n else min(1.0, centre + half)
-    return low, high
+    low, high = wilson_limits(successes / n, n, z)
+    return float(low), float(high)
+
+
+def wilson_limits(share: Any, n: Any, z: float) -> tuple[Floats, Floats]:
+    """Wilson's score limits at the normal quantile z; arrays or numbers, n above 0."""
+    p, rows = np.asarray(share, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    scale = 1 + z * z / rows
+    centre = (p + z * z / (2 * rows)) / scale
+    half = z / scale * np.sqrt(np.maximum(p * (1 - p), 0) / rows + z * z / (4 * rows * rows))
+    # Rounding must not push the interval of 0 or of 1 off the share itself.
+    return np.minimum(p, np.maximum(0, centre - half)), np.maximum(p, np.minimum(1, centre + half))
 
 
 def _codes(values: Array, classes: int, name: str) -> npt.NDArray[np.intp]:

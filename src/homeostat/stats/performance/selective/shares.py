@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from homeostat.stats.performance.metrics import wilson_limits
 from homeostat.stats.performance.selective.weights import cluster_sums
 
 Array = npt.NDArray[Any]
@@ -48,12 +49,8 @@ class Share:
             return self.value, self.value
         if not self.worth > 0:
             return 0.0, 1.0
-        n, p = self.worth, self.value
-        scale = 1 + z * z / n
-        centre = (p + z * z / (2 * n)) / scale
-        half = z / scale * math.sqrt(max(p * (1 - p), 0.0) / n + z * z / (4 * n * n))
-        # Rounding must not push the interval off the share itself.
-        return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))
+        low, high = wilson_limits(self.value, self.worth, z)
+        return float(low), float(high)
 
 
 @dataclass(frozen=True, slots=True)
