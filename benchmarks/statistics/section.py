@@ -10,7 +10,7 @@ from html import escape
 from homeostat.reports.charts.scale import padded, ticks
 
 COLOURS = ("#0f766e", "#c2410c", "#4338ca", "#a16207", "#be185d", "#525252", "#0369a1", "#65a30d")
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 340, 64, 190, 40, 52
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 340, 64, 330, 40, 52
 
 
 @dataclass(frozen=True)

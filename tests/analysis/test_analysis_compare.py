@@ -174,7 +174,7 @@ def test_arguments_that_mean_nothing_are_refused(arguments, words):
 def test_tables_that_can_not_be_compared_are_refused():
     with pytest.raises(InvalidData, match="no column in common"):
         homeostat.compare({"x": np.arange(5.0)}, {"y": np.arange(5.0)})
-    with pytest.raises(InvalidData, match="several types"):
+    with pytest.raises(InvalidData, match="of several types"):
         homeostat.compare({"x": [1, "a", {}]}, {"x": [1, "a", {}]})
     profile = homeostat.Profile.of({"x": np.arange(50.0)})
     with pytest.raises(InvalidInput, match="like=reference"):

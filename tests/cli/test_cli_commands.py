@@ -179,3 +179,17 @@ def test_labels_come_from_a_file_even_before_their_predictions(home: Path, capsy
     capsys.readouterr()
     assert run(["label", "import", "mail", "labels.csv", "--json"]) == 0
     assert out(capsys) == {"model": "mail", "accepted": 2, "unmatched": 2}
+
+
+def test_drift_takes_methods_and_writes_a_page_or_says_why_not(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training_data(300).to_csv(home / "old.csv", index=False)
+    arguments = ["drift", "old.csv", "old.csv", "--method", "wasserstein", "--together", "samples"]
+    assert run([*arguments, "--report", "drift.html", "--json"]) == 0
+    found = out(capsys)
+    assert found["features"]["a"]["methods"]["wasserstein"]["p"] > 0.05
+    assert found["together"]["samples"]["p"] > 0.05
+    assert "<svg" in (home / "drift.html").read_text(encoding="utf-8")
+    assert run(["drift", "old.csv", "old.csv", "--report", "nowhere/drift.html"]) == 2
+    assert "There is no folder" in capsys.readouterr().err
+    assert run(["drift", "old.csv", "old.csv", "--method", "magic"]) == 2
+    assert "no method 'magic'" in capsys.readouterr().err

@@ -24,9 +24,12 @@ CHROMIUM_ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium; without one the test is skipped, except in CI, where it fails."""
+    """A headless Chromium, closed with the module: its loop must not run on while others start theirs.
+
+    Without one the test is skipped, except in CI, where it fails.
+    """
     binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if binary is None:
         message = "There is no chromium on the PATH: apt-get install chromium."

@@ -67,6 +67,12 @@ def test_lists_and_objects_are_read_by_their_values():
     np.testing.assert_array_equal(reader.numbers("x"), [1, np.nan, 2.5])
 
 
+def test_sparse_columns_are_read():
+    sparse = pd.DataFrame({"x": pd.arrays.SparseArray([0.0, 0.0, 2.0])})
+    assert Reader(sparse).kind("x") is Kind.NUMERIC
+    assert Reader(sparse).numbers("x").tolist() == [0.0, 0.0, 2.0]
+
+
 def test_a_column_of_nothing_may_hold_anything_later():
     assert Reader({"c": np.array([None, None], dtype=object)}).kind("c") is Kind.CATEGORICAL
 
@@ -78,8 +84,10 @@ def test_what_is_no_table_is_refused():
         Reader({"x": np.ones(2), "y": np.ones(3)})
     with pytest.raises(InvalidData, match="same name"):
         Reader(pd.DataFrame(np.ones((2, 2)), columns=["a", "a"]))
-    with pytest.raises(InvalidData, match="several types"):
+    with pytest.raises(InvalidData, match="of several types"):
         Reader({"m": ["a", 1, {}]}).kind("m")
+    with pytest.raises(InvalidData, match="can't have"):
+        Reader({"m": [2**70, 1]}).kind("m")
     with pytest.raises(InvalidData, match="should hold numbers"):
         Reader({"c": ["a", "b"]}).numbers("c")
     with pytest.raises(InvalidData, match="should hold numbers"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from homeostat.cli.context import JsonOption
-from homeostat.cli.output import console, print_json, progress_bar
+from homeostat.cli.output import check_report, console, print_json, progress_bar, write_report
 from homeostat.errors import InvalidSettings
 
 SEEDS = 2**32
@@ -47,10 +46,7 @@ def backtest(
 
     if not 0 < initial < 1:
         raise InvalidSettings(f"--initial is a share between 0 and 1, not {initial}.")
-    if report is not None and not report.resolve().parent.is_dir():
-        raise InvalidSettings(f"There is no folder {report.resolve().parent} to write the report to.")
-    if report is not None and (report.is_dir() or not os.access(report if report.exists() else report.parent, os.W_OK)):
-        raise InvalidSettings(f"The report can't be written to {report}; name a file that can be written.")
+    check_report(report)
     if not 0 <= seed < SEEDS:
         raise InvalidSettings(f"--seed is a whole number from 0 to {SEEDS - 1}, not {seed}.")
     settings = _settings(policy, seed)
@@ -66,11 +62,7 @@ def backtest(
     )
     with progress_bar(f"Replaying {table.rows:,} rows", quiet=json) as progress:
         result = run_backtest(table, options, settings, state=state, progress=progress)
-    if report is not None:
-        try:
-            result.save_html(report)
-        except OSError as error:
-            raise InvalidSettings(f"The report can't be written to {report}: {error.strerror}.") from error
+    write_report(result.save_html, report)
     if json:
         print_json(result.to_dict())
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from homeostat.cli.context import JsonOption
-from homeostat.cli.output import FOUND, console, print_json, table
+from homeostat.cli.output import FOUND, check_report, console, print_json, table, write_report
 
 
 def drift(
@@ -35,11 +35,11 @@ def drift(
 
     if preset not in PRESETS:
         raise InvalidSettings(f"There is no preset '{preset}'. Known: {', '.join(PRESETS)}.")
+    check_report(report)
     found = compare(
         read_table(reference), read_table(current), preset=preset, methods=method or (), together=together or ()
     )
-    if report is not None:
-        found.save_html(report)
+    write_report(found.save_html, report)
     if json:
         print_json(found.to_dict())
     else:

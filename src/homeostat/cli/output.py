@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from homeostat.errors import InvalidSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +31,26 @@ def console(*, error: bool = False) -> Console:
 def print_json(data: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n")
+
+
+def check_report(report: Path | None) -> None:
+    """Refuse a report that can't be written before the work for it is done."""
+    if report is None:
+        return
+    if not report.resolve().parent.is_dir():
+        raise InvalidSettings(f"There is no folder {report.resolve().parent} to write the report to.")
+    if report.is_dir() or not os.access(report if report.exists() else report.parent, os.W_OK):
+        raise InvalidSettings(f"The report can't be written to {report}; name a file that can be written.")
+
+
+def write_report(save: Callable[[Path], object], report: Path | None) -> None:
+    """Write a report where one was asked for."""
+    if report is None:
+        return
+    try:
+        save(report)
+    except OSError as error:
+        raise InvalidSettings(f"The report can't be written to {report}: {error.strerror}.") from error
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> Any:

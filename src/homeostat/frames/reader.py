@@ -160,11 +160,14 @@ class Reader:
                 made = column.to_arrow()
             elif isinstance(column, np.ndarray):
                 made = pa.array(column.tolist() if column.dtype.kind in "OU" else column, from_pandas=True)
+            elif hasattr(column, "sparse"):
+                made = pa.array(column.sparse.to_dense(), from_pandas=True)
             else:
                 made = pa.array(column, from_pandas=True)
-        except (TypeError, ValueError, pa.ArrowException) as error:
+        except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
             raise InvalidData(
-                f"Column '{name}' mixes values of several types ({error}). Make them one type, or leave it out.",
+                f"Column '{name}' holds values of several types, or of one that a table can't have ({error}). "
+                "Make them numbers or texts, or leave it out.",
                 column=name,
             ) from error
         made = made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made])

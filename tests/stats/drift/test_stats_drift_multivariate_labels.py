@@ -157,3 +157,11 @@ def test_the_detectors_edges():
             black_box_detector(before, after)
     with pytest.raises(InvalidInput):
         black_box_detector([1.0], [1.0], confidence=0.0)
+
+
+@pytest.mark.parametrize("outputs", [np.ones(9) * 1j, np.arange(9).astype("datetime64[D]"), ["1"] * 9, [2**2000] * 9])
+def test_outputs_that_are_no_numbers_are_refused(outputs):
+    from homeostat.stats.drift.label_shift import _outputs
+
+    with pytest.raises(InvalidInput, match="must be numbers"):
+        _outputs(outputs, "reference")

@@ -235,3 +235,28 @@ def test_rounding_is_not_variation():
         assert math.isnan(result.p), result
     nearly = i.welch(1e12 + np.arange(5.0), 1e12 + np.arange(5.0) + 10)
     assert nearly.p < 0.01
+
+
+def test_what_is_no_number_is_refused_with_its_type():
+    import homeostat.stats.inference as s
+
+    values = np.arange(9.0)
+    wrong = [
+        (lambda: s.welch(values, values, confidence=None), "one number; got NoneType"),
+        (lambda: s.welch([2**2000, 1], values), "no float can hold"),
+        (lambda: s.entity_means(values[:2], [[1], [1, 2]]), "different lengths"),
+        (lambda: s.mcnemar(0.5, 3), "whole number"),
+        (lambda: s.mcnemar(math.nan, 3), "whole number"),
+        (lambda: s.mcnemar(5, 3, confidence=1), "between 0 and 1"),
+        (lambda: s.two_proportions(0, math.inf, 8, 22), "whole number"),
+        (lambda: s.Moments(5, math.nan, 1.0), "mean must be a finite"),
+        (lambda: s.Moments(5, 1.0, -1.0), "variance must be a finite"),
+        (lambda: s.chi_square(np.ones((2, 2)) * 1j), "whole numbers"),
+        (lambda: s.chi_square([["5", "6"], ["8", "9"]]), "whole numbers"),
+        (lambda: s.sample_size(baseline=0.2, target=0.25, cluster_effect=1e308), "design effect"),
+        (lambda: s.sample_size_means(0.3, ratio=1e308), "ratio"),
+        (lambda: s.analyze_experiment(["a", "b"] * 9, "m", control="a"), "mapping"),
+    ]
+    for call, words in wrong:
+        with pytest.raises(InvalidInput, match=words):
+            call()

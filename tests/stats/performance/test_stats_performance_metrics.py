@@ -95,3 +95,19 @@ def test_input_that_means_nothing_is_refused():
     with pytest.raises(InvalidInput, match="successes"):
         wilson_interval(3, 2)
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_inputs_that_numpy_would_cast_are_refused():
+    from homeostat.stats.performance.inputs import class_probabilities, cluster_codes, codes, numbers, row_weights
+
+    for values in (np.ones(3) * 1j, ["1", "2"], np.arange(3).astype("datetime64[D]"), [2**2000, 1]):
+        with pytest.raises(InvalidInput, match="must be numbers"):
+            numbers(values, "losses")
+        with pytest.raises(InvalidInput, match="must be numbers"):
+            class_probabilities(values, "scores")
+    with pytest.raises(InvalidInput, match="class codes"):
+        codes([1e308, 0], "labels", classes=2)
+    with pytest.raises(InvalidInput, match="entity key"):
+        cluster_codes([[1], [1, 2]], 2)
+    for extreme in (1e308, 5e-324):
+        assert row_weights(np.full(4, extreme), 4).tolist() == [1, 1, 1, 1]

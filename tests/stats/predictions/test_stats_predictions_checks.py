@@ -260,6 +260,7 @@ def test_input_that_means_nothing_is_refused():
         (lambda: confidence_decay(scores, scores[:5]), "needs a time"),
         (lambda: confidence_decay(scores, np.full(200, np.nan)), "finite"),
         (lambda: positive_rate(-1, 1, 1, 1), "negative"),
+        (lambda: positive_rate(1, 1, np.nan, 1), "missing"),
         (lambda: positive_rate(1, 0, 1, 1), "lasted"),
         (lambda: positive_rate(1, 1, 1, 1, dispersion=0.5), "dispersion"),
         (lambda: volume_spike(scores, scores), "whole counts"),

@@ -175,3 +175,22 @@ if __name__ == "__main__":
     for rate in (0.02, 0.1, 0.4):
         mean = run_lengths(np.random.default_rng(3), 400, rate, 200, 20000).mean()
         print(f"run length, A = 200, loss rate {rate}: {mean:.0f}")
+
+
+@pytest.mark.parametrize(
+    "values", [np.ones(5) * 1j, np.arange(5).astype("datetime64[D]"), ["1", "0", "1"], [2**2000, 1], [[1], [1, 2]]]
+)
+def test_what_numpy_would_read_as_numbers_is_refused(values):
+    import homeostat.stats.sequential as s
+
+    for call in (
+        lambda: s.betting_log_evidence(values, 1.0),
+        lambda: s.product_log_evidence(values),
+        lambda: s.loss_detector(values, 0.3),
+        lambda: s.share_log_evidence(values, 9, 0.5),
+        lambda: s.paired_difference_log_evidence(values, 3),
+        lambda: s.quantile_log_evidence(values, 9, 0.5),
+        lambda: s.two_bernoulli_log_evidence(values, values),
+    ):
+        with pytest.raises(InvalidInput):
+            call()

@@ -283,3 +283,12 @@ def test_a_stream_of_alarms_takes_little_time():
     started = time.process_time()
     assert len(EDetector(0.2).update(np.random.default_rng(9).random(20_000) < 0.5)) > 300
     assert time.process_time() - started < 2.0
+
+
+def test_a_change_from_a_baseline_of_nothing_is_placed():
+    from homeostat.stats.streams import last_change
+
+    assert last_change(np.repeat([0.0, 1.0], [40, 8]), 0.0, worse=True) == 40
+    for losses, baseline in (([], 0.1), ([np.nan, 1.0], 0.1), ([0.0, 1.0], -1.0)):
+        with pytest.raises(InvalidInput, match="baseline between 0 and 1"):
+            last_change(np.array(losses), baseline, worse=True)

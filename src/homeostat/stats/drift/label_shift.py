@@ -321,15 +321,18 @@ def _classes(values: Any, name: str) -> npt.NDArray[np.str_]:
 
 
 def _named(value: Any) -> str:
-    if isinstance(value, (bool, int, float)) and float(value).is_integer():
+    if isinstance(value, (bool, int)) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))
     return str(value)
 
 
 def _outputs(values: Any, name: str) -> Floats:
     try:
-        rows = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        rows = np.asarray(values)
+        if rows.dtype.kind not in "biufO":
+            raise TypeError(f"they are of type {rows.dtype}")
+        rows = rows.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(f"The {name} outputs must be numbers: {error}.") from error
     rows = rows[:, None] if rows.ndim == 1 else rows
     if rows.ndim != 2 or not rows.size:

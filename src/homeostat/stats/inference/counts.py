@@ -11,7 +11,11 @@ from dataclasses import dataclass
 
 from homeostat.errors import InvalidInput
 from homeostat.stats.inference.proportions import newcombe_interval
+from homeostat.stats.inference.samples import whole
 from homeostat.stats.performance.metrics import wilson_interval
+
+# The exact test counts rows in 32 bits.
+MOST_ROWS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,9 @@ def mcnemar(b: int, c: int, *, confidence: float = 0.95) -> McNemarResult:
     """
     from scipy.special import bdtr, chdtrc
 
-    if b < 0 or c < 0:
-        raise InvalidInput(f"Discordant counts can't be negative; got {b} and {c}.")
+    b, c = whole(b, "The rows on which only the first was right"), whole(c, "The rows of only the second")
+    if b + c > MOST_ROWS:
+        raise InvalidInput(f"More than {MOST_ROWS:g} rows can't be counted; got {b + c}. Check the counts.")
     n = b + c
     if n == 0:
         sentence = "The two never differ in being right, so nothing can be said of which is better."
@@ -104,8 +109,7 @@ def two_proportions(
     """
     from scipy.special import ndtr
 
-    if n_1 <= 0 or n_2 <= 0:
-        raise InvalidInput(f"Both groups need rows to be compared; got {n_1} and {n_2}.")
+    n_1, n_2 = whole(n_1, "The rows of the first group", least=1), whole(n_2, "The rows of the second", least=1)
     low, high = newcombe_interval(successes_1, n_1, successes_2, n_2, confidence=confidence)
     share_1, share_2 = successes_1 / n_1, successes_2 / n_2
     estimate = share_2 - share_1

@@ -15,7 +15,7 @@ from homeostat.stats.inference.clusters import FEW, Linearised, linearise, satte
 from homeostat.stats.inference.cuped import adjust
 from homeostat.stats.inference.means import minimum_effect, relative_interval
 from homeostat.stats.inference.results import INDEPENDENT, Result, shown_interval, shown_p
-from homeostat.stats.inference.samples import Floats, column, labels, same_length, sample, share
+from homeostat.stats.inference.samples import Floats, column, labels, number, same_length, sample, share
 from homeostat.stats.inference.tables import SplitResult, sample_ratio_mismatch
 from homeostat.stats.inference.tails import bounds, critical, tail
 from homeostat.stats.multiplicity import (
@@ -149,6 +149,8 @@ def analyze_experiment(
     share(alpha, "Alpha")
     if adjustment not in ADJUSTMENTS:
         raise InvalidInput(f"There is no adjustment {adjustment!r}; use {', '.join(ADJUSTMENTS)}.")
+    if not isinstance(metrics, Mapping):
+        raise InvalidInput(f"Metrics must be a mapping from names to values; got {type(metrics).__name__}.")
     if not metrics:
         raise InvalidInput("There is no metric to compare; pass at least one.")
     under, before = dict(denominators or {}), dict(covariates or {})
@@ -203,7 +205,7 @@ def _places(
         raise InvalidInput(f"The control {control!r} is none of the arms {names}.")
     if len(names) < 2:
         raise InvalidInput(f"All rows are of the arm {control!r}; an experiment has at least 2.")
-    return names, None if planned is None else np.array([planned[name] for name in names], dtype=np.float64)
+    return names, None if planned is None else np.array([number(planned[name], "A planned share") for name in names])
 
 
 def _units(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from homeostat.errors import InvalidInput
 from homeostat.stats.inference.noncentral import noncentral_t
 from homeostat.stats.inference.results import INDEPENDENT, Alternative, Result, shown_interval, shown_p
-from homeostat.stats.inference.samples import direction, positive, sample, share, whole
+from homeostat.stats.inference.samples import direction, number, positive, sample, share, whole
 from homeostat.stats.inference.tails import bounds, critical, tail
 
 # Above this the t distribution's noncentrality is estimated by its normal limit, which is then exact to 4 digits.
@@ -40,6 +40,13 @@ class Moments:
             return cls(len(numbers), low, 0.0)
         return cls(len(numbers), float(numbers.mean()), float(numbers.var(ddof=1)))
 
+    def __post_init__(self) -> None:
+        whole(self.n, "The number of rows")
+        if not math.isfinite(number(self.mean, "The mean")):
+            raise InvalidInput(f"The mean must be a finite number; got {self.mean}. Drop missing and infinite values.")
+        if not (math.isfinite(number(self.variance, "The variance")) and self.variance >= 0):
+            raise InvalidInput(f"The variance must be a finite number of at least 0; got {self.variance}.")
+
     @classmethod
     def from_sums(cls, n: int, total: float, total_of_squares: float) -> Moments:
         """From the number of rows, the sum of their values and the sum of their squares, as a database gives them.
@@ -51,7 +58,7 @@ class Moments:
         Moments(n=3, mean=2.0, variance=1.0)
         """
         whole(n, "The number of rows", least=2)
-        if not (math.isfinite(total) and math.isfinite(total_of_squares)):
+        if not (math.isfinite(number(total, "The sum")) and math.isfinite(number(total_of_squares, "The squares"))):
             raise InvalidInput(f"Sums must be finite numbers; got {total} and {total_of_squares}.")
         mean = total / n
         spread = total_of_squares - total * mean

@@ -16,7 +16,7 @@ from homeostat.stats.inference.power import (
     sequential_inflation,
 )
 from homeostat.stats.inference.results import Alternative
-from homeostat.stats.inference.samples import positive, share
+from homeostat.stats.inference.samples import number, positive, share
 
 # More rows than anyone has: an effect that needs them is as good as none.
 MOST = 1e12
@@ -251,8 +251,9 @@ def _planned(
     share(alpha, "Alpha")
     if not alpha < share(power, "The power"):
         raise InvalidInput(f"The power must be above alpha = {alpha}; got {power}.")
-    if method != "McNemar":
-        positive(ratio, "The ratio of the second group to the first")
+    # McNemar's test has one group of pairs.
+    if method != "McNemar" and not 1 / MOST <= positive(ratio, "The ratio of the second group to the first") <= MOST:
+        raise InvalidInput(f"Groups in the ratio {ratio:g} can't be planned. Pass a ratio nearer to 1.")
     high = 4.0 * start if start > 1 else 4.0
     while reached(high) < power:
         high *= 2
@@ -287,7 +288,8 @@ def _planned(
 
 
 def _inflated(plan: SampleSize, effect: float) -> SampleSize:
-    positive(effect, "The design effect")
+    if positive(effect, "The design effect") * plan.sequential_n > MOST:
+        raise InvalidInput(f"A design effect of {effect:g} would need more than {MOST:g} rows. Check it.")
     n_1, n_2 = math.ceil(plan.n_1 * effect), math.ceil(plan.n_2 * effect)
     sequential = math.ceil(plan.sequential_n * effect)
     groups = f"{n_1} and {n_2} rows" if n_2 else f"{n_1} rows"
@@ -315,14 +317,15 @@ def _change(baseline: float | None, target: float | None, relative: float | None
     if len(given) != 1:
         raise InvalidInput(f"Give exactly one of target, relative and difference; got {len(given)}.")
     if difference is not None:
-        return difference
+        return number(difference, "The difference")
     if baseline is None:
         raise InvalidInput("A target or a relative change is told from a baseline; give one, or the difference.")
-    return target - baseline if target is not None else baseline * given[0]
+    start, change = number(baseline, "The baseline"), number(given[0], "The target or relative change")
+    return change - start if target is not None else start * change
 
 
 def _on_side(effect: float, alternative: Alternative) -> None:
-    if not math.isfinite(effect) or effect == 0:
+    if not math.isfinite(number(effect, "The effect")) or effect == 0:
         raise InvalidInput(f"An effect of {effect} can't be found by any number of rows; give the least that matters.")
     if (alternative == "larger" and effect < 0) or (alternative == "smaller" and effect > 0):
         raise InvalidInput(f"An effect of {effect:+g} is never found by a test of the alternative {alternative!r}.")

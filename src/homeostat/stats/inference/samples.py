@@ -52,7 +52,10 @@ def column(values: npt.ArrayLike, name: str) -> Floats:
         allowed = (int, float, np.number, np.bool_, type(None))
         if not all(isinstance(value, allowed) for value in given):
             raise InvalidInput(f"{name} mixes numbers with something else. Convert it to numbers first.")
-        given = np.array([math.nan if value is None else value for value in given], dtype=np.float64)
+        try:
+            given = np.array([math.nan if value is None else value for value in given], dtype=np.float64)
+        except (OverflowError, TypeError):
+            raise InvalidInput(f"{name} has values that no float can hold. Rescale or drop them.") from None
     if given.dtype.kind not in "biuf":
         raise InvalidInput(f"{name} holds {given.dtype} instead of numbers. Convert it to numbers first.")
     return given.astype(np.float64)
@@ -64,18 +67,29 @@ def labels(values: npt.ArrayLike, name: str) -> tuple[npt.NDArray[Any], npt.NDAr
     Raises:
         InvalidInput: not 1-d, missing labels, or labels of types that can't be told apart.
     """
-    given = np.asarray(values)
+    try:
+        given = np.asarray(values)
+    except ValueError:
+        raise InvalidInput(f"{name} has rows of different lengths. Pass one label a row.") from None
     if given.ndim != 1:
         raise InvalidInput(f"{name} must be one-dimensional; got {given.ndim} dimensions. Pass one label a row.")
     if given.dtype.kind == "f" and np.isnan(given).any():
         raise InvalidInput(f"{name} has {int(np.isnan(given).sum())} missing labels. Drop those rows first.")
-    if given.dtype.kind == "O" and any(value is None or value != value for value in given):  # noqa: PLR0124
+    if given.dtype.kind == "O" and any(_is_missing(value) for value in given):
         raise InvalidInput(f"{name} has missing labels. Drop those rows first.")
     try:
         distinct, codes = np.unique(given, return_inverse=True)
     except TypeError:
         raise InvalidInput(f"{name} mixes types of labels, such as texts and numbers. Use one type.") from None
     return distinct, codes
+
+
+def _is_missing(value: Any) -> bool:
+    try:
+        return value is None or bool(value != value)  # noqa: PLR0124 # NaN and NaT differ from themselves
+    except (TypeError, ValueError):
+        # pandas.NA does not say whether it differs; an array in a cell says so of each of its values.
+        return True
 
 
 def same_length(**arrays: Floats | npt.NDArray[Any]) -> int:
@@ -91,12 +105,27 @@ def same_length(**arrays: Floats | npt.NDArray[Any]) -> int:
     return next(iter(lengths.values()))
 
 
+def number(value: float, name: str) -> float:
+    """A real number, NaN and infinities included.
+
+    Raises:
+        InvalidInput: a text, a list, nothing, or a whole number that no float can hold.
+    """
+    try:
+        if isinstance(value, (int, float, np.integer, np.floating, np.bool_)):
+            return float(value)
+    except OverflowError:
+        raise InvalidInput(f"{name} is larger than any float can be. Rescale it.") from None
+    raise InvalidInput(f"{name} must be one number; got {type(value).__name__}. Pass a number.")
+
+
 def whole(value: float, name: str, *, least: int = 0) -> int:
     """A count.
 
     Raises:
         InvalidInput: a fraction, not finite, or below `least`.
     """
+    number(value, name)
     if not math.isfinite(value) or value != int(value) or value < least:
         raise InvalidInput(f"{name} must be a whole number of at least {least}; got {value}.")
     return int(value)
@@ -108,7 +137,7 @@ def share(value: float, name: str) -> float:
     Raises:
         InvalidInput: anything else.
     """
-    if not 0 < value < 1:
+    if not 0 < number(value, name) < 1:
         raise InvalidInput(f"{name} must lie strictly between 0 and 1; got {value}.")
     return float(value)
 
@@ -119,7 +148,7 @@ def positive(value: float, name: str) -> float:
     Raises:
         InvalidInput: anything else.
     """
-    if not (math.isfinite(value) and value > 0):
+    if not (math.isfinite(number(value, name)) and value > 0):
         raise InvalidInput(f"{name} must be a number above 0; got {value}.")
     return float(value)
 

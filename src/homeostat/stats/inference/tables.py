@@ -182,8 +182,12 @@ def sample_ratio_mismatch(
 
 def _counts(values: npt.ArrayLike, dimensions: int) -> Floats:
     try:
-        given = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+        given = np.asarray(values)
+        # Digits in texts, dates and complex numbers would be read as numbers too.
+        if given.dtype.kind not in "biufO":
+            raise TypeError
+        given = given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
         raise InvalidInput("Counts must be whole numbers in rows of equal length.") from None
     if given.ndim != dimensions or not given.size:
         raise InvalidInput(f"Counts must have {dimensions} dimensions and not be empty; got the shape {given.shape}.")

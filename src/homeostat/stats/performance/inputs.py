@@ -14,16 +14,25 @@ Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
 
 
+def _floats(values: Any, name: str) -> Floats:
+    try:
+        given = np.asarray(values)
+        # Dates, digits in texts and the real parts of complex numbers would be read as numbers too.
+        texts = given.dtype.kind == "O" and any(isinstance(value, str | bytes) for value in given.flat)
+        if not texts and given.dtype.kind in "biufO":
+            return given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InvalidInput(f"The {name} must be numbers; some are not. Convert them first.")
+
+
 def numbers(values: Any, name: str, *, rows: int | None = None) -> Floats:
     """A 1-d array of finite numbers, at least one.
 
     >>> numbers([1, 2], "losses").tolist()
     [1.0, 2.0]
     """
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InvalidInput(f"The {name} must be numbers; some are not.") from None
+    array = _floats(values, name)
     if array.ndim != 1:
         raise InvalidInput(f"The {name} must be a 1-d array; got {array.ndim} dimensions.")
     if not len(array):
@@ -46,10 +55,10 @@ def binary(values: Any, name: str, *, rows: int | None = None) -> Floats:
 def codes(values: Any, name: str, *, classes: int, rows: int | None = None) -> Codes:
     """Class codes 0 … classes − 1."""
     array = numbers(values, name, rows=rows)
-    whole = array.astype(np.intp)
-    if (whole != array).any() or whole.min() < 0 or whole.max() >= classes:
+    # Before the cast, which what is far outside would not survive.
+    if (array != np.floor(array)).any() or array.min() < 0 or array.max() >= classes:
         raise InvalidInput(f"The {name} must be class codes from 0 to {classes - 1}.")
-    return whole
+    return array.astype(np.intp)
 
 
 def probabilities(values: Any, name: str, *, rows: int | None = None) -> Floats:
@@ -62,10 +71,7 @@ def probabilities(values: Any, name: str, *, rows: int | None = None) -> Floats:
 
 def class_probabilities(values: Any, name: str, *, rows: int | None = None) -> Floats:
     """One column a class of finite numbers of at least 0, whose rows sum to more than 0; rows are rescaled to 1."""
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InvalidInput(f"The {name} must be numbers; some are not.") from None
+    array = _floats(values, name)
     if array.ndim != 2 or array.shape[1] < 2 or not array.shape[0]:
         raise InvalidInput(f"The {name} must have rows and one column a class; their shape is {array.shape}.")
     if rows is not None and len(array) != rows:
@@ -102,8 +108,10 @@ def row_weights(values: Any, rows: int) -> Floats | None:
     if values is None:
         return None
     array = numbers(values, "weights", rows=rows)
-    if array.min() < 0 or array.sum() <= 0:
+    if array.min() < 0 or array.max() <= 0:
         raise InvalidInput("Weights must be at least 0, and not all of them 0.")
+    # By the largest first, so that neither huge nor tiny weights leave the range of floats.
+    array = array / array.max()
     return np.asarray(array * (rows / array.sum()))
 
 
@@ -111,7 +119,10 @@ def cluster_codes(values: Any, rows: int) -> Codes | None:
     """Codes 0 … clusters − 1 of the entity keys; None where there are none."""
     if values is None:
         return None
-    keys = np.asarray(values)
+    try:
+        keys = np.asarray(values)
+    except ValueError:
+        raise InvalidInput("Clusters must be one entity key a row; some are lists. Make all of them texts.") from None
     if keys.shape != (rows,):
         raise InvalidInput(f"Clusters must be one entity key a row; their shape is {keys.shape} for {rows} rows.")
     try:

@@ -138,8 +138,10 @@ def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> 
     """
     from scipy.special import ndtri
 
-    if n < 0 or not 0 <= successes <= n:
-        raise InvalidInput(f"There can't be {successes} successes among {n}.")
+    if not 0 <= successes <= n < np.inf:
+        raise InvalidInput(f"There can't be {successes} successes among {n}. Pass counts.")
+    if not 0 < confidence < 1:
+        raise InvalidInput(f"The confidence must lie strictly between 0 and 1; got {confidence}.")
     if n == 0:
         return 0.0, 1.0
     z = float(ndtri((1 + confidence) / 2))

@@ -22,6 +22,8 @@ from homeostat.stats.predictions.results import (
 )
 
 LEAST_HISTORY = 10
+# Beyond it floats skip whole numbers.
+MOST_COUNTS = 2**53
 TABLE = 2_000_000
 
 
@@ -60,8 +62,9 @@ def positive_rate(
     from scipy.special import betainc, betaincinv
 
     check_preset(preset)
-    if min(reference_count, count) < 0:
-        raise InvalidInput(f"Counts can't be negative; got {reference_count} and {count}.")
+    if not (0 <= reference_count <= MOST_COUNTS and 0 <= count <= MOST_COUNTS):
+        found = f"got {reference_count} and {count}"
+        raise InvalidInput(f"Counts can't be negative, missing or above {MOST_COUNTS:g}; {found}.")
     if not (0 < reference_time < math.inf and 0 < time < math.inf):
         raise InvalidInput(f"Both must have lasted for some time; got {reference_time} and {time}.")
     if not 1 <= dispersion < math.inf:

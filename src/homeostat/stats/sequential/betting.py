@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.errors import InvalidInput
+from homeostat.stats.sequential.result import as_floats
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +41,7 @@ def betting_log_evidence(
     >>> bool(path[-1] > math.log(20)), bool(betting_log_evidence(-np.ones(9), 1.0)[-1] < 0)
     (True, True)
     """
-    values = np.asarray(differences, dtype=np.float64)
+    values = as_floats(differences, "differences")
     if not (bound > 0 and math.isfinite(bound)):
         raise InvalidInput(f"The bound of the differences must be a number above 0; got {bound}.")
     check_no_nan(values, "differences")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.errors import InvalidInput
-from homeostat.stats.sequential.result import Floats, checked_alpha, checked_values, odds
+from homeostat.stats.sequential.result import Floats, as_floats, checked_alpha, checked_values, odds
 from homeostat.stats.sequential.state import State
 
 Calibrator = Literal["mixture", "square root", "power"]
@@ -216,10 +216,7 @@ class ELond(State):
 
 
 def _checked_logs(log_e: Any) -> Floats:
-    try:
-        values = np.asarray(log_e, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput("Log e-values must be numbers.") from error
+    values = as_floats(log_e, "log e-values")
     if np.isnan(values).any():
         raise InvalidInput("There are missing values among the log e-values; leave those out first.")
     return values

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from homeostat.errors import InvalidInput
 from homeostat.stats.sequential.betting import FRACTIONS, checked_stakes
+from homeostat.stats.sequential.result import as_floats
 
 Floats = npt.NDArray[np.float64]
 
@@ -164,10 +165,7 @@ def one_stream(values: Floats) -> Floats:
 
 
 def _numbers(losses: npt.ArrayLike) -> Floats:
-    try:
-        values = np.asarray(losses, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"Losses must be numbers; {error}.") from error
+    values = as_floats(losses, "losses")
     if np.isnan(values).any():
         raise InvalidInput("There are missing values among the losses; leave those rows out first.")
     return values

@@ -12,6 +12,7 @@ from homeostat.errors import InvalidInput
 from homeostat.stats.sequential.result import (
     Floats,
     SequentialResult,
+    as_floats,
     checked_alpha,
     checked_outcomes,
     log_threshold,
@@ -102,7 +103,7 @@ def paired_difference_log_evidence(wins: npt.NDArray[Any] | int, losses: npt.NDA
     """
     from scipy.special import betaln
 
-    s, f, _ = _counts(wins, losses, np.inf)
+    s, f, _ = _counts(wins, losses, 2.0**53)
     return np.where(s + f == 0, 0.0, (s + f) * math.log(2) + betaln(s + 1, f + 1))
 
 
@@ -151,7 +152,8 @@ def _refuted(wins: Floats, ties: Floats, losses: Floats, middle: Floats, target:
 
 
 def _counts(wins: Any, losses: Any, rows: Any) -> tuple[Floats, Floats, Floats]:
-    s, f, n = np.broadcast_arrays(*(np.asarray(part, dtype=np.float64) for part in (wins, losses, rows)))
-    if not ((s >= 0).all() and (f >= 0).all() and (s + f <= n).all()):
+    s, f, n = np.broadcast_arrays(*(as_floats(part, "counts") for part in (wins, losses, rows)))
+    # Counts beyond 2^53 aren't whole numbers any more.
+    if not ((s >= 0).all() and (f >= 0).all() and (n <= 2.0**53).all() and (s <= n).all() and (s + f <= n).all()):
         raise InvalidInput("Wins and losses are counts, and together at most the number of rows.")
     return s, f, n

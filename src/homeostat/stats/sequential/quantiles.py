@@ -13,6 +13,7 @@ from homeostat.stats.sequential.normal_mixture import normal_mixture_rho
 from homeostat.stats.sequential.result import (
     Floats,
     SequentialResult,
+    as_floats,
     checked_alpha,
     checked_count,
     checked_number,
@@ -236,8 +237,8 @@ def quantile_log_evidence(
     [-1.1, 13.64]
     """
     share = _checked_quantile(quantile)
-    k, total = np.broadcast_arrays(np.asarray(at_or_below, dtype=np.float64), np.asarray(n, dtype=np.float64))
-    if not ((k >= 0).all() and (k <= total).all()):
+    k, total = np.broadcast_arrays(as_floats(at_or_below, "counts"), as_floats(n, "numbers of values"))
+    if not ((k >= 0).all() and (k <= total).all() and np.isfinite(total).all()):
         raise InvalidInput("The counts must lie between 0 and the number of values.")
     a, b = _prior(share, checked_alpha(alpha), checked_count(tight_at, "number of values to be narrow at"))
     return beta_log_evidence(k, total - k, share, a, b)

@@ -86,16 +86,25 @@ def checked_count(value: int, name: str, *, least: int = 1) -> int:
     return int(value)
 
 
-def checked_values(values: Any, name: str, *, low: float = -math.inf, high: float = math.inf) -> Floats:
-    """The values as finite floats within [low, high], or `InvalidInput` that says what is wrong with them."""
+def as_floats(values: Any, name: str) -> Floats:
+    """The values as floats, missing and infinite ones included; `InvalidInput` where they are no numbers.
+
+    numpy would read dates, digits in texts and the real parts of complex numbers as numbers too.
+    """
     mistake = f"The {name} must be numbers; convert or leave out those that are not."
     try:
         given = np.asarray(values)
-        if given.dtype.kind not in "biufO":
+        texts = given.dtype.kind == "O" and any(isinstance(value, str | bytes) for value in given.flat)
+        if texts or given.dtype.kind not in "biufO":
             raise InvalidInput(mistake)
-        array = np.atleast_1d(given.astype(np.float64))
-    except (TypeError, ValueError) as error:
+        return given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(mistake) from error
+
+
+def checked_values(values: Any, name: str, *, low: float = -math.inf, high: float = math.inf) -> Floats:
+    """The values as finite floats within [low, high], or `InvalidInput` that says what is wrong with them."""
+    array = np.atleast_1d(as_floats(values, name))
     if np.isnan(array).any():
         raise InvalidInput(f"There are missing values among the {name}; leave those rows out first.")
     if not np.isfinite(array).all():

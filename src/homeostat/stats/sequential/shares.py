@@ -12,6 +12,7 @@ from homeostat.errors import InvalidInput
 from homeostat.stats.sequential.result import (
     Floats,
     SequentialResult,
+    as_floats,
     checked_alpha,
     checked_number,
     checked_outcomes,
@@ -142,7 +143,7 @@ def _root(s: Floats, f: Floats, target: float, outside: Floats, inside: Floats) 
 
 
 def _counts(ones: Any, n: Any) -> tuple[Floats, Floats]:
-    s, total = np.broadcast_arrays(np.asarray(ones, dtype=np.float64), np.asarray(n, dtype=np.float64))
+    s, total = np.broadcast_arrays(as_floats(ones, "counts of ones"), as_floats(n, "numbers of outcomes"))
     if not (np.isfinite(s).all() and np.isfinite(total).all() and (s >= 0).all() and (s <= total).all()):
         raise InvalidInput("Counts of ones must lie between 0 and the number of outcomes.")
     return s, total - s

@@ -15,6 +15,7 @@ from homeostat.stats.sequential.result import (
     Alternative,
     Floats,
     SequentialResult,
+    as_floats,
     checked_alpha,
     checked_alternative,
     checked_count,
@@ -170,7 +171,7 @@ def two_bernoulli_log_evidence(
     state = TwoBernoulli(block, margin=margin, alternative=alternative)
     counts = []
     for given, size, name in ((first, state.block[0], "first"), (second, state.block[1], "second")):
-        array = np.atleast_1d(np.asarray(given, dtype=np.float64))
+        array = np.atleast_1d(as_floats(given, f"ones of the {name} arm"))
         if not np.isin(array, np.arange(size + 1)).all():
             raise InvalidInput(f"The ones of the {name} arm must be whole numbers from 0 to its block's size {size}.")
         counts.append(array)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from homeostat.errors import InvalidInput
 from homeostat.stats.streams.detector import Alarm, Floats
 
 MEMORY = 10_000
@@ -46,10 +47,14 @@ def last_change(losses: Floats, baseline: float, *, worse: bool) -> int:
     """
     from scipy.special import xlogy
 
+    if not 0 <= baseline <= 1 or not len(losses) or not np.isfinite(losses).all():
+        raise InvalidInput(f"A change needs finite losses, and a baseline between 0 and 1; got {baseline}.")
+    # At a baseline of 0 or 1 every start that shows otherwise would be infinitely likely.
+    level = min(max(baseline, 1e-15), 1 - 1e-15)
     counts = np.arange(1, len(losses) + 1)
     means = np.clip(np.cumsum(losses[::-1]) / counts, 0.0, 1.0)
     kept = xlogy(means, means) + xlogy(1 - means, 1 - means)
-    gain = counts * (kept - means * np.log(baseline) - (1 - means) * np.log1p(-baseline))
+    gain = counts * (kept - means * np.log(level) - (1 - means) * np.log1p(-level))
     beyond = means > baseline if worse else means < baseline
     return len(losses) - 1 - int(np.argmax(np.where(beyond, gain, -1.0)))
 
