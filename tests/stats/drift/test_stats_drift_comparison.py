@@ -217,3 +217,21 @@ if __name__ == "__main__":
     for rows in (100, 200, 500, 1000, 5000):
         calibrated, classic, any_feature = false_alarms(rows, 1000) / 1000
         print(f"{rows} rows: calibrated {calibrated:.1%}, classic {classic:.1%}, any feature {any_feature:.1%}")
+
+
+def test_one_broken_important_column_is_enough_and_fifty_irrelevant_ones_are_not():
+    rng = np.random.default_rng(12)
+    names = [f"f{i}" for i in range(51)]
+    reference = Profile.of({name: rng.normal(size=1000) for name in names})
+    importances = dict.fromkeys(names, 0.0002) | {"f0": 0.99}
+
+    def window(shifted):
+        return Profile.of({name: rng.normal(2 if name in shifted else 0, 1, 500) for name in names}, like=reference)
+
+    irrelevant = compare_profiles(reference, window(names[1:]), importances=importances)
+    assert sum(feature.drifted for feature in irrelevant.features.values()) == 50
+    assert not irrelevant.drifted
+    assert "hardly uses" in irrelevant.advice
+    broken = compare_profiles(reference, window(names[:1]), importances=importances)
+    assert broken.drifted
+    assert "depends on 'f0'" in broken.advice
