@@ -8,8 +8,9 @@ from typing import TypeVar
 One = TypeVar("One")
 Result = TypeVar("Result")
 
-# From this many values on a second thread saves more than it costs to start.
-WORTHWHILE = 200_000
+# From this many values on a second thread saves more than it costs: below, threads wait for the lock between many short
+# calls (30 columns of 10,000 rows took 44 ms in two threads and 32 in one).
+WORTHWHILE = 2_000_000
 
 
 def each(do: Callable[[One], Result], items: Sequence[One], values: int) -> list[Result]:
