@@ -13,9 +13,9 @@ from homeostat.errors import InvalidData, InvalidInput
 from homeostat.frames import Kind, Reader
 from homeostat.reports.drift import DriftReport
 from homeostat.stats.drift.comparison import DriftComparison, compare_profiles
+from homeostat.stats.drift.tables import profiles_of
 from homeostat.stats.drift.thresholds import DEFAULT, Thresholds
-from homeostat.stats.profile import CategoricalSummary, NumericSummary, Profile, Summary, TextSummary
-from homeostat.stats.profile.profile import profile_and_orders
+from homeostat.stats.profile import Profile
 
 Floats = npt.NDArray[np.float64]
 
@@ -92,12 +92,9 @@ def compare(
     names = _names(then.names if then is not None else list(reference.features), columns)
     if not set(names) & set(now.names):
         raise InvalidData(f"The tables have no column in common. The reference has: {', '.join(names[:10])}.")
-    orders: dict[str, Floats] = {}
-    if then is None:
-        before = _selected(reference, names)
-    else:
-        before, orders = profile_and_orders(then.select(names), rng=rng, sample=_SAMPLE if together else 0)
-    after, current_orders, lost = _window(now, before, sample=_SAMPLE if together else 0, rng=rng)
+    asked = _selected(reference, names) if then is None else then.select(names)
+    pair = profiles_of(asked, now, sample=_SAMPLE if together else 0, rng=rng)
+    before, after, lost = pair.before, pair.after, pair.lost
     found = compare_profiles(
         before,
         after,
@@ -106,7 +103,7 @@ def compare(
         importances=importances,
         thresholds=thresholds,
         control=control,
-        orders=(orders, current_orders),
+        exact=pair.exact,
         design_effect=design_effect,
     )
     return DriftReport(
@@ -145,34 +142,6 @@ def _selected(profile: Profile, columns: Sequence[str] | None) -> Profile:
         return profile
     names = _names(list(profile.features), columns)
     return replace(profile, features={name: profile.features[name] for name in names}, sample=None)
-
-
-def _window(
-    now: Reader, before: Profile, *, sample: int, rng: int | np.random.Generator
-) -> tuple[Profile, dict[str, Floats], dict[str, str]]:
-    """The profile of the current table; columns that are not there, or of another kind, are missing in every row."""
-    lost = {name: "The current table has no such column." for name in before.features if name not in now.names}
-    for name, summary in before.features.items():
-        if name in lost or not isinstance(summary, NumericSummary):
-            continue
-        try:
-            now.numbers(name)
-        except InvalidData:
-            lost[name] = f"It holds {now.kind(name).value} values where the reference holds numbers."
-    kept = replace(before, features={name: one for name, one in before.features.items() if name not in lost})
-    after, orders = profile_and_orders(now, like=kept, sample=sample, rng=rng)
-    features = {
-        name: _all_missing(summary, now.rows) if name in lost else after.features[name]
-        for name, summary in before.features.items()
-    }
-    return replace(after, features=features), orders, lost
-
-
-def _all_missing(summary: Summary, rows: int) -> Summary:
-    empty = summary.empty()
-    if isinstance(empty, NumericSummary | CategoricalSummary | TextSummary):
-        return replace(empty, missing=rows)
-    raise InvalidInput("A summary is of a kind that can't be compared.")
 
 
 def _with_lost(found: DriftComparison, lost: Mapping[str, str]) -> DriftComparison:

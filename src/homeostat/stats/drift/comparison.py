@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.errors import InvalidInput
-from homeostat.stats.drift.measures import DIMENSIONS, Measures, Orders, measure
+from homeostat.stats.drift.measures import DIMENSIONS, Exact, Measures, measure
 from homeostat.stats.drift.thresholds import DEFAULT, Table, Thresholds
 from homeostat.stats.drift.words import advice_words, feature_words, window_words
 from homeostat.stats.multiplicity import benjamini_hochberg, benjamini_yekutieli
@@ -128,7 +128,7 @@ def compare_profiles(
     importances: Mapping[str, float] | None = None,
     thresholds: Thresholds = DEFAULT,
     control: str = "by",
-    orders: Orders | None = None,
+    exact: Exact | None = None,
     design_effect: float = 1.0,
 ) -> DriftComparison:
     """Compare a window's profile, made with `like=reference`, with that reference.
@@ -148,7 +148,7 @@ def compare_profiles(
         thresholds: what counts as drift; `significance` is the level.
         control: what holds over all dimensions of all features: "by" (Benjamini and Yekutieli 2001; any dependence) or
             "bh" (Benjamini and Hochberg 1995; independent or positively dependent features; a little more power).
-        orders: the finite values of numeric features in ascending order on both sides, for exact distances.
+        exact: distances of numeric features whose values were at hand, in place of those of bins.
         design_effect: by how much rows count for less than independent ones, from 1 on: with `k` rows of an entity and
             intraclass correlation ρ it is 1 + (k − 1)ρ (Kish 1965).
 
@@ -167,7 +167,7 @@ def compare_profiles(
     if control not in CONTROLS:
         raise InvalidInput(f"There is no control '{control}'. Take one of: {', '.join(CONTROLS)}.")
     minimum_rows = MINIMUM_ROWS[preset] if minimum_rows is None else minimum_rows
-    measures = measure(reference, current, orders=orders, design_effect=design_effect)
+    measures = measure(reference, current, exact=exact, design_effect=design_effect)
     weights = _relative(measures.names, importances)
     enough = min(reference.rows, current.rows) >= max(1, minimum_rows)
     adjusted, strengths = drifting(measures.p, measures.effect, thresholds, control)

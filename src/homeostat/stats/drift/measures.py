@@ -18,9 +18,8 @@ import numpy.typing as npt
 from homeostat.errors import InvalidInput
 from homeostat.stats.drift import chi_square, ks, psi, shares
 from homeostat.stats.drift.cells import p_of_cells
-from homeostat.stats.drift.jensen_shannon import BINS, jensen_shannon_of_rows
-from homeostat.stats.drift.sorted_values import joint_counts_of_sorted, largest_gap_of_sorted
-from homeostat.stats.parallel import each
+from homeostat.stats.drift.jensen_shannon import jensen_shannon_of_rows
+from homeostat.stats.drift.sorted_values import SortedDistances
 from homeostat.stats.profile.categorical import CategoricalSummary, bucket_of
 from homeostat.stats.profile.numeric import DIFFERENT, NumericSummary
 from homeostat.stats.profile.profile import Profile, Summary
@@ -28,7 +27,7 @@ from homeostat.stats.profile.text import TextSummary
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
-Orders = tuple[Mapping[str, Floats], Mapping[str, Floats]]
+Exact = Mapping[str, SortedDistances]
 
 # Below this many values on a side nothing is said of how they are distributed.
 VALUES_ROWS = 30
@@ -80,15 +79,14 @@ class _Row:
 
 
 def measure(
-    reference: Profile, current: Profile, *, orders: Orders | None = None, design_effect: float = 1.0
+    reference: Profile, current: Profile, *, exact: Exact | None = None, design_effect: float = 1.0
 ) -> Measures:
     """All measures of `current` against `reference`, which must have its features, edges and categories.
 
     Args:
         reference: the profile to compare with.
         current: the window.
-        orders: the finite values of numeric features in ascending order, on both sides: with them the distances are
-            exact, not those of bins.
+        exact: distances of numeric features whose values were at hand, in place of those of bins.
         design_effect: by how much the rows count for less than independent ones (variance inflation), at least 1.
     """
     if reference.features.keys() != current.features.keys():
@@ -108,8 +106,7 @@ def measure(
     rows = [row for row in rows if row.old.any() and row.new.any()]
     parts: dict[str, str] = {}
     if rows:
-        exact = _exact(names, rows, orders)
-        found = _of_values(rows, exact, design_effect)
+        found = _of_values(rows, _exact(names, rows, exact or {}), design_effect)
         owners = np.array([row.owner for row in rows])
         whole = np.array([not row.part for row in rows])
         for key in _VALUES:
@@ -233,22 +230,16 @@ def _grouped(old: Counts, new: Counts, numeric: npt.NDArray[np.bool_], groups: i
     return few_old, few_new
 
 
-def _exact(names: list[str], rows: list[_Row], orders: Orders | None) -> tuple[Floats, Floats]:
-    """Distances and divergences of rows whose values are at hand; NaN for the others."""
+def _exact(names: list[str], rows: list[_Row], exact: Exact) -> tuple[Floats, Floats]:
+    """Distances and divergences of rows whose values were at hand; NaN for the others."""
     gaps, divergences = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    if orders is None:
-        return gaps, divergences
-    places = [i for i, row in enumerate(rows) if not row.part and all(names[row.owner] in side for side in orders)]
-    counts = np.zeros((2, len(places), BINS))
-
-    def one(at: int) -> None:
-        first, second = (side[names[rows[places[at]].owner]] for side in orders)
-        gaps[places[at]] = largest_gap_of_sorted(first, second)
-        counts[:, at] = joint_counts_of_sorted(first, second)
-
-    each(one, range(len(places)), sum(len(side[names[rows[i].owner]]) for i in places for side in orders))
-    before, after = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
-    divergences[places] = jensen_shannon_of_rows(before, after)
+    places = [i for i, row in enumerate(rows) if not row.part and names[row.owner] in exact]
+    if places:
+        known = [exact[names[rows[i].owner]] for i in places]
+        gaps[places] = [one.gap for one in known]
+        counts = np.array([one.counts for one in known], dtype=np.float64)
+        shares_of_bins = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
+        divergences[places] = jensen_shannon_of_rows(shares_of_bins[:, 0], shares_of_bins[:, 1])
     return gaps, divergences
 
 

@@ -77,9 +77,26 @@ class Profile:
         Raises:
             InvalidInput: columns differ in length, lack a feature of `like`, or hold values of the wrong kind.
         """
-        return profile_and_orders(
-            data, kinds=kinds, like=like, bins=bins, top=top, sample=sample, keys=keys, rng=rng, orders=False
-        )[0]
+        if bins < 1 or top < 1 or sample < 0:
+            raise InvalidInput(
+                f"A profile needs at least one bin and one category, and no negative sample; got bins={bins}, "
+                f"top={top}, sample={sample}."
+            )
+        reader = data if isinstance(data, Reader) else Reader(data, kinds)
+        names = reader.names if like is None else list(like.features)
+        lacking = [name for name in names if name not in reader.names]
+        if lacking:
+            raise InvalidInput(
+                f"The columns lack '{lacking[0]}', which the profile to be matched has.", feature=lacking[0]
+            )
+        if keys is not None and len(keys) != reader.rows:
+            raise InvalidInput(f"There must be a key for each row; got {len(keys)} keys for {reader.rows} rows.")
+
+        def one(name: str) -> Summary:
+            return summarise(reader, name, None if like is None else like.features[name], bins=bins, top=top)[0]
+
+        features = dict(zip(names, each(one, names, reader.rows * len(names)), strict=True))
+        return assembled(reader, features, like=like, sample=sample, keys=keys, rng=rng)
 
     def kind(self, name: str) -> Kind:
         """What a feature holds."""
@@ -137,50 +154,10 @@ class Profile:
         return from_bytes(content)
 
 
-def profile_and_orders(
-    data: Any,
-    *,
-    kinds: Mapping[str, Kind] | None = None,
-    like: Profile | None = None,
-    bins: int = BINS,
-    top: int = TOP,
-    sample: int = SAMPLE,
-    keys: Array | None = None,
-    rng: int | np.random.Generator = 0,
-    orders: bool = True,
-) -> tuple[Profile, dict[str, Floats]]:
-    """`Profile.of`, and with `orders` the finite values of each numeric column in ascending order."""
-    if bins < 1 or top < 1 or sample < 0:
-        raise InvalidInput(
-            f"A profile needs at least one bin and one category, and no negative sample; got bins={bins}, top={top}, "
-            f"sample={sample}."
-        )
-    reader = data if isinstance(data, Reader) else Reader(data, kinds)
-    names = reader.names if like is None else list(like.features)
-    lacking = [name for name in names if name not in reader.names]
-    if lacking:
-        raise InvalidInput(f"The columns lack '{lacking[0]}', which the profile to be matched has.", feature=lacking[0])
-    if keys is not None and len(keys) != reader.rows:
-        raise InvalidInput(f"There must be a key for each row; got {len(keys)} keys for {reader.rows} rows.")
-
-    def one(name: str) -> tuple[Summary, Floats | None]:
-        given = None if like is None else like.features[name]
-        summary, ordered = _summary(reader, name, given, bins, top)
-        if orders and isinstance(summary, NumericSummary) and ordered is None:
-            from homeostat.stats.profile.numeric import in_order
-
-            ordered = in_order(reader.numbers(name))
-        return summary, ordered if orders else None
-
-    found = dict(zip(names, each(one, names, reader.rows * len(names)), strict=True))
-    features = {name: summary for name, (summary, _) in found.items()}
-    booleans = like.booleans if like is not None else frozenset(n for n in names if reader.kind(n) is Kind.BOOLEAN)
-    kept = _sample(reader, features, sample, keys, rng) if sample else None
-    profile = Profile(reader.rows, features, kept, booleans)
-    return profile, {name: ordered for name, (_, ordered) in found.items() if ordered is not None}
-
-
-def _summary(reader: Reader, name: str, like: Summary | None, bins: int, top: int) -> tuple[Summary, Floats | None]:
+def summarise(
+    reader: Reader, name: str, like: Summary | None, *, bins: int = BINS, top: int = TOP
+) -> tuple[Summary, Floats | None]:
+    """The summary of a column, over the cells of `like`; and its finite values in order where they had to be sorted."""
     kind = reader.kind(name) if like is None else None
     if isinstance(like, NumericSummary):
         return numeric_like(reader.numbers(name), like.edges)
@@ -194,6 +171,21 @@ def _summary(reader: Reader, name: str, like: Summary | None, bins: int, top: in
     if isinstance(like, CategoricalSummary):
         return category_like(tally, missing, like), None
     return first_category(tally, missing, top), None
+
+
+def assembled(
+    reader: Reader,
+    features: dict[str, Summary],
+    *,
+    like: Profile | None = None,
+    sample: int = 0,
+    keys: Array | None = None,
+    rng: int | np.random.Generator = 0,
+) -> Profile:
+    """The profile of a table whose columns have been summarised."""
+    booleans = like.booleans if like is not None else frozenset(n for n in features if reader.kind(n) is Kind.BOOLEAN)
+    kept = _sample(reader, features, sample, keys, rng) if sample else None
+    return Profile(reader.rows, features, kept, booleans)
 
 
 def _sample(
