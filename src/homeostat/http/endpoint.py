@@ -94,9 +94,14 @@ class Endpoint:
     async def _read(self, scope: Scope, receive: Receive, operation: Operation, said: dict[str, Any]) -> Request:
         path, query = read_address(scope, operation)
         body: Any = None
+        content, content_type = b"", ""
+        headers = _headers(scope, operation.headers) if operation.headers else {}
         if operation.method != "GET":
             content = await read_body(scope, receive, operation.most_bytes or self._most_bytes)
-            if operation.body is not None and len(content) > LONG:
+            content_type = _content_type(scope) if operation.also_takes else ""
+            if content_type in operation.also_takes and content_type:
+                pass
+            elif operation.body is not None and len(content) > LONG:
                 # Whoever else asks must not wait for it.
                 pool = self._pools[operation.pool]
                 body = await asyncio.get_running_loop().run_in_executor(pool, self._decode, content, operation)
@@ -104,7 +109,16 @@ class Endpoint:
                 body = self._decode(content, operation)
             elif content.strip() not in (b"", b"{}"):
                 raise InvalidRequest("This request takes no body.")
-        return Request(path=path, query=query, body=body, id=scope["state"]["request_id"], said=said)
+        return Request(
+            path=path,
+            query=query,
+            body=body,
+            id=scope["state"]["request_id"],
+            content=content if content_type in operation.also_takes else b"",
+            content_type=content_type,
+            headers=headers,
+            said=said,
+        )
 
     def _decode(self, content: bytes, operation: Operation) -> Any:
         if not content.strip():
@@ -118,6 +132,22 @@ class Endpoint:
         if has_duplicates(content, body):
             raise InvalidRequest("An object of the body has a name twice.")
         return body
+
+
+def _content_type(scope: Scope) -> str:
+    """The type of a body without its parameters, in lower case."""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            return str(value.partition(b";")[0].strip().lower().decode("latin-1"))
+    return ""
+
+
+def _headers(scope: Scope, wanted: Sequence[str]) -> dict[str, str]:
+    return {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name.decode("latin-1") in wanted
+    }
 
 
 def read_address(scope: Scope, operation: Operation) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -170,7 +200,8 @@ async def read_body(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
 
 async def _reply(send: Send, reply: Any, status: int, content_type: str) -> None:
     if isinstance(reply, Raw):
-        await send_content(send, reply.content, reply.status, reply.content_type)
+        headers = [(name.encode(), value.encode()) for name, value in reply.headers]
+        await send_content(send, reply.content, reply.status, reply.content_type, headers=headers)
         return
     await send_content(send, _encoded(reply), status, content_type)
 

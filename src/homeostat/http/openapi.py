@@ -75,7 +75,10 @@ def _described(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any
     if operation.body is not None:
         described["requestBody"] = {
             "required": operation.body_required,
-            "content": {JSON: {"schema": schema_of[id(operation.body)]}},
+            "content": {
+                JSON: {"schema": schema_of[id(operation.body)]},
+                **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in operation.also_takes},
+            },
         }
     if operation.form:
         described["requestBody"] = {

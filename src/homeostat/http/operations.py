@@ -73,13 +73,20 @@ class Upload:
 
 @dataclass(slots=True)
 class Request:
-    """What a handler is given: everything was read and checked. `said` goes into the line of the log."""
+    """What a handler is given: everything was read and checked. `said` goes into the line of the log.
+
+    Where the operation takes a body of another type as it comes, that is in `content`, and `body` is `None`. `headers`
+    holds the ones that the operation asks for, by their names in lower case.
+    """
 
     path: Mapping[str, Any]
     query: Mapping[str, Any]
     body: Any
     id: str
     files: Mapping[str, Upload] = field(default_factory=dict)
+    content: bytes = b""
+    content_type: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
     said: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,6 +97,7 @@ class Raw:
     content: bytes
     content_type: str
     status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,8 @@ class Operation:
 
     `body` is the struct that the JSON body must fit, `form` the fields where it is a form instead; `reply` is what
     comes back, under the name `wrapped` where that is given. `errors` are those that the handler may raise beside
-    the ones that any request may get.
+    the ones that any request may get. `also_takes` names types of bodies that are given to the handler as they come,
+    beside JSON; `headers` are the ones that it reads.
     """
 
     method: str
@@ -127,6 +136,8 @@ class Operation:
     wrapped: str | None = None
     body: Any = None
     body_required: bool = True
+    also_takes: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
     form: tuple[FormField, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     query: tuple[Parameter, ...] = ()

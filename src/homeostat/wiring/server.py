@@ -21,11 +21,12 @@ from homeostat.controllers.clock import SimulatedClock, SystemClock
 from homeostat.dashboard.facts import PageFacts, read_all, read_facts
 from homeostat.errors import UnknownModel
 from homeostat.http import control_plane, data_plane, inference_protocol
-from homeostat.http.app import Application, Trust
+from homeostat.http.app import Application
 from homeostat.http.health import Health
 from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
 from homeostat.http.openapi import document
 from homeostat.http.operations import MODEL, Operation, Pool, Raw, Request
+from homeostat.http.trust import Trust
 from homeostat.ports import Clock
 from homeostat.serving.follower import RouteFollower
 from homeostat.settings import Settings
