@@ -20,7 +20,8 @@ from homeostat.records import (
     Version,
     as_datetime64,
 )
-from homeostat.serving.gateway import RETRY_SECONDS, Gateway, LoadedVersion
+from homeostat.serving.answering import LoadedVersion
+from homeostat.serving.gateway import RETRY_SECONDS, Gateway
 from homeostat.stores.memory import MemoryPredictionLog
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -57,7 +58,7 @@ class World:
             latest_route=self.latest,
             load=self.load,
             log=self.log,
-            new_id=self.new_id,
+            new_ids=self.new_ids,
             on_integrity_error=lambda error, now: self.findings.append(error),
         )
 
@@ -82,9 +83,9 @@ class World:
         )
         return LoadedVersion(version, self.predictors[number])
 
-    def new_id(self, _now):
-        self.count += 1
-        return f"made-{self.count}"
+    def new_ids(self, _now, count):
+        self.count += count
+        return [f"made-{n}" for n in range(self.count - count + 1, self.count + 1)]
 
     def point(self, number, *weights, shadows=()):
         arms = tuple(Arm(name=("control", "candidate")[i], version=i + 1, weight=w) for i, w in enumerate(weights))

@@ -15,7 +15,7 @@ from homeostat.errors import IntegrityError
 from homeostat.frames import Columns, Kind, to_pandas
 from homeostat.records import Alert, Feature, Finding, Severity, Signature, Task
 from homeostat.registry.service import VersionDraft
-from homeostat.wiring import new_prediction_id, open_system
+from homeostat.wiring import new_prediction_ids, open_system
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 KINDS = {"a": Kind.NUMERIC, "b": Kind.NUMERIC}
@@ -99,9 +99,9 @@ def test_what_was_answered_is_there_after_a_restart(system, tmp_path):
 
 
 def test_prediction_ids_are_version_7_and_sort_by_time():
-    ids = [new_prediction_id(START + timedelta(milliseconds=n)) for n in range(50)]
+    ids = [new_prediction_ids(START + timedelta(milliseconds=n), 1)[0] for n in range(50)]
     assert ids == sorted(ids)
-    assert len({new_prediction_id(START) for _ in range(1000)}) == 1000
+    assert len(set(new_prediction_ids(START, 1000))) == 1000
     for text in ids:
         parsed = uuid.UUID(text)
         assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)

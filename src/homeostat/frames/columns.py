@@ -52,6 +52,9 @@ class Kind(enum.StrEnum):
 class Columns(Mapping[str, Array]):
     """Typed columns of equal length, in order.
 
+    Where all are numbers they may lie side by side in one `matrix` (rows × columns), of which the columns are views:
+    whoever wants the rows together then has them without touching each column.
+
     >>> columns = Columns({"x": np.array([1.0, np.nan]), "c": np.array(["a", None], dtype=object)})
     >>> len(columns), columns.rows
     (2, 2)
@@ -61,6 +64,16 @@ class Columns(Mapping[str, Array]):
 
     values_by_name: dict[str, Array]
     given_rows: int | None = None
+    matrix: Floats | None = None
+
+    @classmethod
+    def of_matrix(cls, names: Sequence[str], matrix: Floats) -> Columns:
+        """Columns of a float64 matrix (rows × columns) in the order of its columns.
+
+        >>> Columns.of_matrix(["x", "y"], np.array([[1.0, 2.0], [3.0, 4.0]]))["y"].tolist()
+        [2.0, 4.0]
+        """
+        return cls(dict(zip(names, matrix.T, strict=True)), len(matrix), matrix)
 
     def __getitem__(self, name: str) -> Array:
         return self.values_by_name[name]
@@ -82,11 +95,16 @@ class Columns(Mapping[str, Array]):
 
     def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Columns:
         """The rows at `index` (positions, a mask or a slice)."""
+        if self.matrix is not None:
+            return Columns.of_matrix(list(self.values_by_name), self.matrix[index])
         taken = {name: values[index] for name, values in self.values_by_name.items()}
         return Columns(taken, None if taken else len(np.empty(self.rows)[index]))
 
     def select(self, names: Iterable[str]) -> Columns:
         """The named columns, in that order."""
+        names = list(names)
+        if self.matrix is not None and names == list(self.values_by_name):
+            return self
         return Columns({name: self.values_by_name[name] for name in names}, self.rows)
 
 
@@ -116,6 +134,11 @@ def finite(columns: Columns) -> Columns:
 
     Profiles count infinities apart; no model gains from them, and most refuse them.
     """
+    if columns.matrix is not None:
+        infinite = np.isinf(columns.matrix)
+        if not infinite.any():
+            return columns
+        return Columns.of_matrix(list(columns), np.where(infinite, np.nan, columns.matrix))
     return Columns(
         {
             name: np.where(np.isinf(values), np.nan, values) if values.dtype.kind == "f" else values

@@ -24,7 +24,8 @@ from homeostat.errors import (
 from homeostat.http.operations import MODEL, PRINTED, Operation, Pool, Request, is_printed
 from homeostat.ports import Clock, ControlPlane
 from homeostat.records import SUCCESS, LabelsAccepted, Prediction, PredictionBatch, as_datetime64
-from homeostat.serving.gateway import Gateway, Predictions, Snapshot
+from homeostat.serving.answering import Snapshot
+from homeostat.serving.gateway import Gateway, Predictions
 from homeostat.serving.rows import columns_of_instances
 
 Scalar = str | int | float | bool | None
@@ -141,6 +142,13 @@ class DataPlane:
         """The model that a request names, or else the default one."""
         return str(request.path["model"]) if "model" in request.path else self.default_model()
 
+    def default_at_hand(self) -> str | None:
+        """The model that is meant where none is named, where that needs no question to anybody."""
+        if self._default_model:
+            return self._default_model
+        held = list(self.gateway.held())
+        return held[0] if len(held) == 1 else None
+
     def default_model(self) -> str:
         """The model that is meant where none is named. Raises `UnknownModel`."""
         if self._default_model:
@@ -211,18 +219,7 @@ class DataPlane:
             entities=None if body.entity is None else [body.entity],
             times=None if body.event_time is None else [body.event_time],
         )
-        is_class = snapshot.arms[0].version.signature.task.is_classification
-        score = float(answer.score[0])
-        return Prediction(
-            prediction=answer.output[0] if is_class else score,
-            probability=score if is_class else None,
-            status=SUCCESS,
-            prediction_id=answer.ids[0],
-            model=model,
-            version=int(answer.version[0]),
-            arm=answer.arm[0],
-            route=answer.route,
-        )
+        return reply_of_row(answer, 0, model, snapshot)
 
     def predict_batch(self, request: Request) -> PredictionBatch:
         body: BatchBody = request.body
@@ -275,6 +272,22 @@ class DataPlane:
             if made is not None:
                 self.observer.observe_label_lag(max(float((moment - made) / np.timedelta64(1, "s")), 0.0))
         return accepted
+
+
+def reply_of_row(answer: Predictions, place: int, model: str, snapshot: Snapshot) -> Prediction:
+    """The reply for one row of an answer."""
+    is_class = snapshot.arms[0].version.signature.task.is_classification
+    score = float(answer.score[place])
+    return Prediction(
+        prediction=answer.output[place] if is_class else score,
+        probability=score if is_class else None,
+        status=SUCCESS,
+        prediction_id=answer.ids[place],
+        model=model,
+        version=int(answer.version[place]),
+        arm=answer.arm[place],
+        route=answer.route,
+    )
 
 
 def event_times(times: Sequence[datetime | None], now: datetime) -> npt.NDArray[np.datetime64]:

@@ -23,7 +23,8 @@ from homeostat.frames import Columns, Kind
 from homeostat.http.data_plane import Body, DataPlane, Key, check_printed
 from homeostat.http.operations import MODEL, VERSION, Operation, Pool, Request
 from homeostat.records import Feature, Signature, Version
-from homeostat.serving.gateway import Predictions, Snapshot
+from homeostat.serving.answering import Snapshot
+from homeostat.serving.gateway import Predictions
 from homeostat.serving.rows import typed_values
 
 PLATFORM = "homeostat"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -19,63 +17,19 @@ from homeostat.errors import (
     IntegrityError,
     InvalidFeatures,
     NotServing,
-    ScoringFailed,
     StorageFailed,
-    Unanswerable,
 )
-from homeostat.frames import Columns, finite, label_text
-from homeostat.ports import PredictionLog, Predictor
-from homeostat.records import Arm, PredictionBlock, Route, Version, as_datetime64
-from homeostat.serving.routing import assign
+from homeostat.frames import Columns, label_text
+from homeostat.ports import PredictionLog
+from homeostat.records import Arm, Route, as_datetime64
+from homeostat.serving.answering import Answered, Asked, LoadedVersion, Snapshot, answer, beside
 from homeostat.serving.rows import checked_columns
-from homeostat.serving.scoring import DEFAULT_THRESHOLD, Scored, interpret
 
 RETRY_SECONDS = 30.0
 # Versions that callers name are kept loaded, the latest ones, beside those of the routes.
 MOST_NAMED = 8
 NAMED_ARM = "named"
 LONGEST_NAME = 256
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedVersion:
-    """A version in memory."""
-
-    version: Version
-    predictor: Predictor
-
-    def score(self, columns: Columns) -> Scored:
-        """Outputs for some rows. Whatever a model raises becomes `ScoringFailed`."""
-        signature = self.version.signature
-        try:
-            raw = np.asarray(self.predictor.predict(finite(columns.select(signature.kinds))), dtype=np.float64)
-        except HomeostatError:
-            raise
-        except Exception as error:
-            raise ScoringFailed(
-                f"Version {self.version.number} raised {type(error).__name__} while scoring."
-            ) from error
-        if raw.ndim == 0 or len(raw) != columns.rows:
-            raise ScoringFailed(
-                f"Version {self.version.number} gave outputs of shape {raw.shape} for {columns.rows} rows."
-            )
-        return interpret(raw, signature, float(self.version.parameters.get("threshold", DEFAULT_THRESHOLD)))
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A route with every version that it names, loaded: swapped whole, never changed."""
-
-    route: Route
-    arms: tuple[LoadedVersion, ...]
-    shadows: tuple[LoadedVersion, ...]
-
-    @property
-    def production(self) -> Snapshot:
-        """The same route with nothing but its first arm, which is the production version."""
-        alone = msgspec.structs.replace(self.route.arms[0], weight=1.0)
-        route = msgspec.structs.replace(self.route, arms=(alone,), shadows=())
-        return replace(self, route=route, arms=self.arms[:1], shadows=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +53,16 @@ class Gateway:
         latest_route: Callable[[str], Route | None],
         load: Callable[[str, int], LoadedVersion],
         log: PredictionLog,
-        new_id: Callable[[datetime], str],
+        new_ids: Callable[[datetime, int], list[str]],
         on_integrity_error: Callable[[IntegrityError, datetime], None],
+        later: Callable[[int, Callable[[], None]], None] | None = None,
     ) -> None:
+        """`later` is given what shadows have to do for so many rows; without it they score before the answer."""
         self._latest_route = latest_route
         self._load = load
         self._log = log
-        self._new_id = new_id
+        self._new_ids = new_ids
+        self._later = later
         self._on_integrity_error = on_integrity_error
         self._snapshots: dict[str, Snapshot] = {}
         self._alone: dict[str, Snapshot] = {}
@@ -162,6 +119,10 @@ class Gateway:
         """What is served now, by model, without looking for newer routes."""
         return dict(self._snapshots)
 
+    def at_hand(self, model: str) -> Snapshot | None:
+        """What a model's requests are answered with, if it is in memory already."""
+        return self._alone.get(model) or self._snapshots.get(model)
+
     def serve_alone(self, model: str, *, alone: bool) -> None:
         """Serve the production version alone, whatever else the route names; or all of the route again."""
         with self._lock:
@@ -216,28 +177,80 @@ class Gateway:
         event_time: npt.NDArray[np.datetime64] | None = None,
         snapshot: Snapshot | None = None,
     ) -> Predictions:
-        """Score rows, log them durably, answer.
+        """Score rows that belong together, log them durably, answer.
 
         `rows` is any frame with the signature's features; more columns are ignored. Without `ids` each row gets a
         UUIDv7; without `entities` each row is its own entity. `snapshot` is what to answer with, where the caller holds
-        one already. Raises `InvalidFeatures`, `InvalidInput`, `NotServing`
-        or `StorageFailed`: then nothing was logged.
+        one already. Raises `InvalidFeatures`, `InvalidInput`, `NotServing` or `StorageFailed`: then nothing was logged.
         """
         snapshot = snapshot or self.snapshot(model, now=now)
+        asked = self._asked(model, rows, snapshot, now, ids, entities, event_time)
+        answered = answer(snapshot, asked, each=False)
+        if answered.errors:
+            if answered.failed:
+                self._log.append(answered.failed)
+            raise next(iter(answered.errors.values()))
+        return self._logged(snapshot, answered, each=False)
+
+    def predict_each(
+        self,
+        model: str,
+        rows: Columns,
+        *,
+        now: datetime,
+        ids: Sequence[Any],
+        entities: Sequence[Any],
+        snapshot: Snapshot,
+    ) -> tuple[Predictions, dict[int, HomeostatError]]:
+        """Score rows of different callers together, log them durably, answer: those that fail, fail alone.
+
+        The predictions are of the rows without an error, in their order. An id of `None` is made, an entity of `None`
+        is the row's own. Raises as `predict` does where nothing at all can be answered.
+        """
+        made = iter(self._new_ids(now, sum(id_ is None for id_ in ids)))
+        ids = [next(made) if id_ is None else id_ for id_ in ids]
+        asked = self._asked(model, rows, snapshot, now, ids, entities, None)
+        answered = answer(snapshot, asked, each=True)
+        if len(answered.errors) == len(asked.ids):
+            if answered.failed:
+                self._log.append(answered.failed)
+            empty = np.empty(0, dtype=object)
+            nothing = Predictions(empty, empty, np.empty(0), np.empty(0, np.int64), empty, snapshot.route.number)
+            return nothing, answered.errors
+        return self._logged(snapshot, answered, each=True), answered.errors
+
+    def _asked(
+        self,
+        model: str,
+        rows: Any,
+        snapshot: Snapshot,
+        now: datetime,
+        ids: Sequence[Any] | None,
+        entities: Sequence[Any] | None,
+        event_time: npt.NDArray[np.datetime64] | None,
+    ) -> Asked:
         columns = checked_columns(rows, snapshot.arms[0].version.signature)
         count = columns.rows
         if count == 0:
             raise InvalidFeatures("There are no rows to score. Send at least one.")
-        named = _names([self._new_id(now) for _ in range(count)] if ids is None else ids)
+        named = _names(self._new_ids(now, count) if ids is None else ids)
         keys = named if entities is None else _names(entities)
         times = np.full(count, as_datetime64(now)) if event_time is None else event_time.astype("datetime64[us]")
         _check_lengths(count, ids=named, entities=keys, event_time=times)
-        # A row without an entity is its own.
-        keys = np.where(keys == "", named, keys)
-        chosen = assign(snapshot.route, keys.tolist())
-        served, failed = self._score_arms(model, snapshot, columns, chosen, named, keys, times)
-        shadows = self._score_shadows(model, snapshot, columns, chosen, served)
-        self._log.append([served, *failed, *shadows])
+        if entities is not None:
+            # A row without an entity is its own.
+            keys = np.where(keys == "", named, keys)
+        return Asked(model, columns, named, keys, times)
+
+    def _logged(self, snapshot: Snapshot, answered: Answered, *, each: bool) -> Predictions:
+        served = answered.served
+        is_alone = len(snapshot.arms) == 1 and not snapshot.shadows
+        if is_alone or self._later is None:
+            more = () if is_alone else beside(snapshot, answered, each=each)
+            self._log.append([served, *answered.failed, *more])
+        else:
+            self._log.append([served, *answered.failed])
+            self._later(served.rows, lambda: self._log_beside(snapshot, answered))
         return Predictions(
             ids=served.ids,
             output=served.output,
@@ -247,119 +260,17 @@ class Gateway:
             route=snapshot.route.number,
         )
 
-    def _score_arms(
-        self,
-        model: str,
-        snapshot: Snapshot,
-        columns: Columns,
-        chosen: npt.NDArray[np.intp],
-        ids: npt.NDArray[Any],
-        keys: npt.NDArray[Any],
-        times: npt.NDArray[np.datetime64],
-    ) -> tuple[PredictionBlock, list[PredictionBlock]]:
-        count = columns.rows
-        output = np.full(count, None, dtype=object)
-        score = np.full(count, np.nan)
-        latency = np.zeros(count)
-        version = np.zeros(count, dtype=np.int64)
-        arm = np.full(count, None, dtype=object)
-        probabilities: npt.NDArray[np.float64] | None = None
-        failed: list[PredictionBlock] = []
-        for position in np.unique(chosen):
-            mask = chosen == position
-            name, loaded = snapshot.route.arms[position].name, snapshot.arms[position]
-            part = columns if mask.all() else columns.take(mask)
-            started = time.perf_counter()
-            try:
-                scored = loaded.score(part)
-            except HomeostatError as error:
-                # A version that raises costs nobody an answer while another one is loaded: production answers for a
-                # candidate, and while a new production version bakes, the one before it. The failure is logged.
-                failed.append(_failed_block(model, loaded, name, error, ids[mask], keys[mask], times[mask]))
-                others = snapshot.arms[:1] if position else snapshot.shadows[:1]
-                if not others:
-                    # What no model can answer is the caller's fault: it leaves no trace that would count as failure.
-                    if not isinstance(error, Unanswerable):
-                        self._log.append(failed)
-                    raise
-                name, loaded = snapshot.route.arms[0].name, others[0]
-                scored = loaded.score(part)
-            latency[mask] = (time.perf_counter() - started) * 1000 / int(mask.sum())
-            output[mask], score[mask] = scored.output, scored.score
-            version[mask], arm[mask] = loaded.version.number, name
-            if scored.probabilities is not None:
-                probabilities = _placed(probabilities, scored.probabilities, mask)
-        block = PredictionBlock(
-            model=model,
-            shadow=False,
-            ids=ids,
-            event_time=times,
-            version=version,
-            arm=arm,
-            entity=keys,
-            output=output,
-            score=score,
-            latency_ms=latency,
-            error=np.full(count, None, dtype=object),
-            features=columns,
-            probabilities=probabilities,
-        )
-        return block, failed
-
-    def _score_shadows(
-        self,
-        model: str,
-        snapshot: Snapshot,
-        columns: Columns,
-        chosen: npt.NDArray[np.intp],
-        served: PredictionBlock,
-    ) -> list[PredictionBlock]:
-        """Score each row with every version of the route that did not answer it.
-
-        So models are compared on the same rows in every step.
-        """
-        found: list[PredictionBlock] = []
-        ids, keys, times = served.ids, served.entity, served.event_time
-        beside = [(loaded, chosen != position) for position, loaded in enumerate(snapshot.arms)]
-        beside += [(loaded, np.ones(len(ids), dtype=bool)) for loaded in snapshot.shadows]
-        for loaded, due in beside:
-            # Production also answered where a candidate failed.
-            mask = due & (served.version != loaded.version.number)
-            if not mask.any():
-                continue
-            started = time.perf_counter()
-            try:
-                scored = loaded.score(columns if mask.all() else columns.take(mask))
-            except HomeostatError as error:
-                found.append(_failed_block(model, loaded, "shadow", error, ids[mask], keys[mask], times[mask]))
-                continue
-            count = int(mask.sum())
-            found.append(
-                PredictionBlock(
-                    model=model,
-                    shadow=True,
-                    ids=ids[mask],
-                    event_time=times[mask],
-                    version=np.full(count, loaded.version.number, dtype=np.int64),
-                    arm=np.full(count, "shadow", dtype=object),
-                    entity=keys[mask],
-                    output=scored.output,
-                    score=scored.score,
-                    latency_ms=np.full(count, (time.perf_counter() - started) * 1000 / count),
-                    error=np.full(count, None, dtype=object),
-                    features=Columns({}, count),
-                    probabilities=scored.probabilities,
-                )
-            )
-        return found
+    def _log_beside(self, snapshot: Snapshot, answered: Answered) -> None:
+        self._log.append(beside(snapshot, answered, each=True))
 
 
 def _names(values: Sequence[Any]) -> npt.NDArray[Any]:
     """Ids or keys as text, so that 7 and "7" are one entity; empty where there is none."""
-    names = [label_text(value) or "" for value in values]
+    names = np.empty(len(values), dtype=object)
+    names[:] = [value if type(value) is str else label_text(value) or "" for value in values]
     if any(len(name) > LONGEST_NAME for name in names):
         raise InvalidFeatures(f"A prediction_id or an entity is longer than {LONGEST_NAME} characters.")
-    return np.array(names, dtype=object)
+    return names
 
 
 def _check_lengths(count: int, **parts: npt.NDArray[Any]) -> None:
@@ -372,41 +283,3 @@ def _check_lengths(count: int, **parts: npt.NDArray[Any]) -> None:
         raise InvalidFeatures("A row has no prediction_id. Leave ids out to have them made.")
     if len(set(parts["ids"])) != count:
         raise InvalidFeatures("Two rows of the request have the same prediction_id.")
-
-
-def _placed(
-    held: npt.NDArray[np.float64] | None, part: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
-    """Probabilities of an arm in their rows; arms may know different numbers of classes."""
-    width = part.shape[1] if held is None else max(part.shape[1], held.shape[1])
-    whole = np.full((len(mask), width), np.nan)
-    if held is not None:
-        whole[:, : held.shape[1]] = held
-    whole[mask, : part.shape[1]] = part
-    return whole
-
-
-def _failed_block(
-    model: str,
-    loaded: LoadedVersion,
-    arm: str,
-    error: HomeostatError,
-    ids: npt.NDArray[Any],
-    keys: npt.NDArray[Any],
-    times: npt.NDArray[np.datetime64],
-) -> PredictionBlock:
-    count = len(ids)
-    return PredictionBlock(
-        model=model,
-        shadow=True,
-        ids=ids,
-        event_time=times,
-        version=np.full(count, loaded.version.number, dtype=np.int64),
-        arm=np.full(count, arm, dtype=object),
-        entity=keys,
-        output=np.full(count, None, dtype=object),
-        score=np.full(count, np.nan),
-        latency_ms=np.zeros(count),
-        error=np.full(count, error.code, dtype=object),
-        features=Columns({}, count),
-    )

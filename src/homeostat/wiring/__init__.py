@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from homeostat.wiring.system import System, new_prediction_id, open_system
+from homeostat.wiring.system import System, new_prediction_ids, open_system
 
 if TYPE_CHECKING:
     from homeostat.wiring.backtests import BacktestResult, run_backtest
@@ -23,7 +23,7 @@ __all__ = [
     "BacktestResult",
     "DemoResult",
     "System",
-    "new_prediction_id",
+    "new_prediction_ids",
     "open_system",
     "run_backtest",
     "run_demo",

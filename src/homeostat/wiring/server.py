@@ -22,6 +22,7 @@ from homeostat.dashboard.facts import PageFacts, read_all, read_facts
 from homeostat.errors import UnknownModel
 from homeostat.http import control_plane, data_plane, inference_protocol
 from homeostat.http.app import Application
+from homeostat.http.direct import DirectPredictions
 from homeostat.http.health import Health
 from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
 from homeostat.http.openapi import document
@@ -85,6 +86,7 @@ class Server:
     stopping: threading.Event
     work: threading.Event
     threads: list[threading.Thread]
+    direct: DirectPredictions
     pools: dict[Pool, ThreadPoolExecutor]
 
     def start(self) -> None:
@@ -125,6 +127,7 @@ class Server:
         self.work.set()
         for pool in self.pools.values():
             pool.shutdown(wait=True)
+        self.direct.close()
         for thread in self.threads:
             thread.join(timeout=self.settings.serve.grace_seconds)
         if any(thread.is_alive() for thread in self.threads):
@@ -179,8 +182,26 @@ def build_server(
         def advance(now: datetime) -> ClockReport:
             return simulation.advance(system, moved, now, on_done=lambda: on_route(""))
 
+    plane = data_plane.DataPlane(
+        system.gateway,
+        system.control,
+        system.clock,
+        metrics,
+        default_model=settings.serve.model,
+        most_rows=settings.serve.batch_rows,
+        queue_depth=getattr(system.log, "queue_depth", lambda: 0),
+    )
+    trust = Trust(token=settings.token, hosts=frozenset({settings.serve.host}))
     operations = _operations(
-        settings, system, role, metrics, name=name, address=address, is_stopping=stopping.is_set, advance=advance
+        settings,
+        system,
+        role,
+        metrics,
+        plane,
+        name=name,
+        address=address,
+        is_stopping=stopping.is_set,
+        advance=advance,
     )
     server = Server(
         settings=settings,
@@ -188,7 +209,7 @@ def build_server(
         application=Application(
             operations,
             pools,
-            trust=Trust(token=settings.token, hosts=frozenset({settings.serve.host})),
+            trust=trust,
             metrics=metrics,
             body_bytes=settings.serve.body_bytes,
             upload_bytes=settings.serve.upload_bytes,
@@ -200,6 +221,7 @@ def build_server(
         stopping=stopping,
         work=work,
         threads=[],
+        direct=DirectPredictions(plane, trust, metrics),
         pools=pools,
     )
     server.application.on_stop = server.close
@@ -211,6 +233,7 @@ def _operations(
     system: System,
     role: Role,
     metrics: ServerMetrics,
+    plane: data_plane.DataPlane,
     *,
     name: str,
     address: str,
@@ -218,15 +241,6 @@ def _operations(
     advance: Callable[[datetime], ClockReport] | None,
 ) -> list[Operation]:
     control, serve = system.control, settings.serve
-    plane = data_plane.DataPlane(
-        system.gateway,
-        control,
-        system.clock,
-        metrics,
-        default_model=serve.model,
-        most_rows=serve.batch_rows,
-        queue_depth=getattr(system.log, "queue_depth", lambda: 0),
-    )
     health = Health(system.gateway, control, name=name, is_stopping=is_stopping, serves=role.serves)
     made: list[Operation] = []
     if role.serves:

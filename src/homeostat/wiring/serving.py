@@ -144,12 +144,15 @@ def _name(listener: socket.socket, index: int) -> str:
 def _run(server: Server, listener: socket.socket, *, on_started: Callable[[], None] | None = None) -> None:
     import uvicorn
 
-    from homeostat.http.protocol import BoundedProtocol
+    from homeostat.http.protocol import DirectProtocol
+
+    class OwnProtocol(DirectProtocol):
+        direct = server.direct
 
     config = uvicorn.Config(
         server.application,
         loop="uvloop",
-        http=BoundedProtocol,
+        http=OwnProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +116,18 @@ class ServerMetrics:
             if answered[number]:
                 self._child(self._rows, named, str(number)).inc(answered[number])
 
+    def observe_answers(self, model: str, version: int, seconds: Sequence[float]) -> None:
+        """Count requests of one row that a version answered, with the time that each took."""
+        self.admit(model, (version,))
+        named = model if model in self._known_models else NOBODY
+        number = str(version) if (model, version) in self._known_versions else NOBODY
+        self._child(self._requests, named, number, "200").inc(len(seconds))
+        duration = self._child(self._seconds, named)
+        for one in seconds:
+            duration.observe(max(0.0, one))
+        if number:
+            self._child(self._rows, named, number).inc(len(seconds))
+
     def count_rows_logged(self, rows: int) -> None:
         """Count rows that the log has."""
         self._written.inc(rows)
@@ -142,14 +154,14 @@ class ServerMetrics:
         if seconds == seconds:  # noqa: PLR0124 # NaN differs from itself
             self._lag.observe(max(0.0, seconds))
 
-    def count_http(self, method: str, route: str | None, status: int) -> None:
-        """Count an HTTP request; `route` is the pattern such as `/models/{model}/predict`, `None` where none fits."""
+    def count_http(self, method: str, route: str | None, status: int, requests: int = 1) -> None:
+        """Count HTTP requests; `route` is the pattern such as `/models/{model}/predict`, `None` where none fits."""
         if route is not None and route not in self._known_routes:
             if len(self._known_routes) < MOST_ROUTES:
                 self._known_routes.add(route)
             else:
                 route = None
-        self._child(self._http, method if method in METHODS else NOBODY, route or NOBODY, _status(status)).inc()
+        self._child(self._http, method if method in METHODS else NOBODY, route or NOBODY, _status(status)).inc(requests)
 
     def _child(self, metric: Any, *labels: str) -> Any:
         key = (metric, *labels)

@@ -1,0 +1,169 @@
+"""Requests of one row: from the bytes of a connection to the batcher, and from there to the bytes of the reply."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import msgspec
+
+from homeostat.errors import HomeostatError, InternalError, StorageFailed
+from homeostat.http.data_plane import DataPlane, reply_of_row
+from homeostat.http.endpoint import JSON, SAFE
+from homeostat.http.errors import reply_of, status_of
+from homeostat.http.metrics import ServerMetrics
+from homeostat.http.protocol import DirectRequest
+from homeostat.http.trust import Trust
+from homeostat.serving.batching import Batcher, Waiting
+from homeostat.serving.decoding import RowDecoder
+
+MOST_KEPT = 1000
+DEFAULT = "/predict"
+ROUTE = "/models/{model}/predict"
+_PATH = re.compile(rb"/models/([A-Za-z0-9_.-]{1,100})/predict")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_FIXED = b"".join(b"%b: %b\r\n" % header for header in ((b"content-type", JSON.encode()), *SAFE))
+_ENCODER = msgspec.json.Encoder()
+_LOG = logging.getLogger("homeostat.http")
+
+
+class _Caller(NamedTuple):
+    request: DirectRequest
+    request_id: bytes
+    started: float
+
+
+class DirectPredictions:
+    """Answers plain predictions of one row that are plainly right; it declines whatever needs a closer look.
+
+    Where the application would refuse a request, or answer anything but what is answered here, it is the application's.
+    """
+
+    def __init__(self, plane: DataPlane, trust: Trust, metrics: ServerMetrics) -> None:
+        self._plane = plane
+        self._trust = trust
+        self._metrics = metrics
+        self._batcher = Batcher(plane.gateway, clock=plane.clock.now, deliver=self._deliver)
+        self._targets: dict[bytes, str] = {b"/predict": ""}
+        self._decoders: dict[tuple[str, int], RowDecoder] = {}
+        self._collected: list[Waiting] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._prefix = secrets.token_hex(4)
+        self._count = 0
+
+    def target(self, url: bytes) -> str | None:
+        """The model that a raw path names, empty for the default one; `None` where it is no path of predictions."""
+        found = self._targets.get(url)
+        if found is None and (match := _PATH.fullmatch(url)):
+            if len(self._targets) >= MOST_KEPT:
+                self._targets = {b"/predict": ""}
+            found = self._targets[url] = match[1].decode()
+        return found
+
+    def take(self, request: DirectRequest) -> bool:
+        """Take a request, to reply to it once its row is scored and logged; `False` where it needs a closer look."""
+        started = time.perf_counter()
+        plane = self._plane
+        model = request.target or plane.default_at_hand()
+        snapshot = None if model is None else plane.gateway.at_hand(model)
+        if model is None or snapshot is None:
+            return False
+        try:
+            self._trust.check({"headers": request.head, "method": "POST"}, is_open=False)
+        except HomeostatError:
+            return False
+        version = snapshot.arms[0].version
+        decoder = self._decoders.get((model, version.number))
+        if decoder is None:
+            if len(self._decoders) >= MOST_KEPT:
+                self._decoders.clear()
+            decoder = self._decoders[model, version.number] = RowDecoder(version.signature)
+        row = decoder.decode(request.body)
+        if row is None:
+            return False
+        if not self._collected:
+            # Whatever is read in this round of the loop goes to the batcher together.
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._hand_over)
+        caller = _Caller(request, self._request_id(request.head), started)
+        self._collected.append(Waiting(model, snapshot, row, caller))
+        return True
+
+    def _request_id(self, head: list[tuple[bytes, bytes]]) -> bytes:
+        for name, value in head:
+            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                return value
+        self._count += 1
+        return f"{self._prefix}{self._count & 0xFFFFFFFF:08x}".encode()
+
+    def _hand_over(self) -> None:
+        collected, self._collected = self._collected, []
+        self._batcher.submit(collected)
+
+    def _deliver(self, group: list[Waiting]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._reply, group)
+
+    def _reply(self, group: list[Waiting]) -> None:
+        now = time.perf_counter()
+        seconds: dict[int, list[float]] = {}
+        date = _date(group[0].caller.request)
+        head = b"HTTP/1.1 200 OK\r\n" + date + _FIXED
+        for one in group:
+            request, request_id, started = one.caller
+            if one.answer is None:
+                self._refuse(one, date, now)
+                continue
+            reply = reply_of_row(one.answer, one.place, one.model, one.snapshot)
+            content = _ENCODER.encode(reply)
+            request.reply(
+                b"%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (head, len(content), request_id, content)
+            )
+            seconds.setdefault(reply.version, []).append(now - started)
+        self._count_answers(group, seconds)
+
+    def _count_answers(self, group: list[Waiting], seconds: dict[int, list[float]]) -> None:
+        model = group[0].model
+        answered = sum(map(len, seconds.values()))
+        if answered:
+            self._metrics.count_rows_logged(answered)
+            defaults = sum(not one.caller.request.target for one in group if one.answer is not None)
+            for route, requests in ((DEFAULT, defaults), (ROUTE, answered - defaults)):
+                if requests:
+                    self._metrics.count_http("POST", route, 200, requests)
+        for version, taken in seconds.items():
+            self._metrics.observe_answers(model, version, taken)
+
+    def _refuse(self, one: Waiting, date: bytes, now: float) -> None:
+        request, request_id, started = one.caller
+        error = one.error
+        if not isinstance(error, HomeostatError):
+            said = {"request_id": request_id.decode()}
+            _LOG.error("POST %s broke", ROUTE, exc_info=error, extra={"said": said})
+            error = InternalError(request_id=request_id.decode())
+        if isinstance(error, StorageFailed):
+            self._metrics.count_rows_failed(1)
+        status = HTTPStatus(status_of(type(error)))
+        content = _ENCODER.encode(reply_of(error))
+        request.reply(
+            b"HTTP/1.1 %d %b\r\n%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
+            % (status, status.phrase.encode(), date, _FIXED, len(content), request_id, content)
+        )
+        self._metrics.count_http("POST", ROUTE if request.target else DEFAULT, int(status))
+        asked: dict[int, Any] = {one.snapshot.arms[0].version.number: 0}
+        self._metrics.observe_request(one.model, asked, int(status), now - started)
+
+    def close(self) -> None:
+        """Answer what waits, and stop."""
+        self._batcher.close()
+
+
+def _date(request: DirectRequest) -> bytes:
+    """The lines that uvicorn puts into every reply."""
+    return b"".join(b"%b: %b\r\n" % header for header in request.protocol.server_state.default_headers)
