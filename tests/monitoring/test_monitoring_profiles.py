@@ -146,3 +146,17 @@ def test_a_restart_gives_the_same_window():
         assert two is not None
         assert_same(one.profile, two.profile)
         np.testing.assert_array_equal(one.scores, two.scores)
+
+
+def test_after_a_long_pause_only_the_rows_that_windows_hold_are_profiled():
+    source = Source(window_rows=40)
+    source.write(30, [3])
+    source.live.follow()
+    for _ in range(60):
+        source.write(25, [1, 2])
+    # A version that served a few rows long before the end keeps them.
+    source.write(5, [3])
+    for _ in range(60):
+        source.write(25, [1])
+    assert source.live.follow() == 120 * 25 + 5
+    source.check(40)

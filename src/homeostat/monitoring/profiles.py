@@ -14,6 +14,8 @@ from homeostat.records import PredictionBlock
 from homeostat.stats.profile import Profile
 
 PARTS = 20
+# From so many windows of rows on, only the latest are looked at.
+CATCH_UP = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +96,38 @@ class LiveProfiles:
 
     def follow(self) -> int:
         """Profile what was logged since the last call; returns how many rows that were."""
-        rows = 0
+        logged = self._log.features_after(self._model, self._sequence)
+        if not logged:
+            return 0
+        self._sequence = logged[-1][0]
         together: list[PredictionBlock] = []
-        for sequence, block in self._log.features_after(self._model, self._sequence):
-            self._sequence = sequence
-            rows += block.rows
-            if together and not self._fits(together, block):
+        held = 0
+        for block in self._within_windows([block for _, block in logged]):
+            # A profile costs by the call more than by the row.
+            fits = held + block.rows <= max(1, self._window_rows // PARTS)
+            if together and not (fits and list(together[0].features) == list(block.features)):
                 self._add(together)
-                together = []
+                together, held = [], 0
             together.append(block)
+            held += block.rows
         if together:
             self._add(together)
-        return rows
+        return sum(block.rows for _, block in logged)
 
-    def _fits(self, together: list[PredictionBlock], block: PredictionBlock) -> bool:
-        """Whether a block may be profiled with those before it: a profile costs by the call more than by the row."""
-        most = max(1, self._window_rows // PARTS)
-        held = sum(one.rows for one in together)
-        return held + block.rows <= most and list(together[0].features) == list(block.features)
+    def _within_windows(self, blocks: list[PredictionBlock]) -> list[PredictionBlock]:
+        """The blocks that some window still holds when all were added; those before would come and go unseen."""
+        if sum(block.rows for block in blocks) <= CATCH_UP * self._window_rows:
+            return blocks
+        kept: list[PredictionBlock] = []
+        after: dict[int, int] = {}
+        for block in reversed(blocks):
+            versions, counts = np.unique(block.version, return_counts=True)
+            # Parts may be larger than a window's share, so that twice the rows are needed at most.
+            if any(after.get(int(version), 0) < 2 * self._window_rows for version in versions):
+                kept.append(block)
+            for version, count in zip(versions.tolist(), counts.tolist(), strict=True):
+                after[version] = after.get(version, 0) + count
+        return kept[::-1]
 
     def _add(self, blocks: list[PredictionBlock]) -> None:
         whole = blocks[0].features if len(blocks) == 1 else concatenate([block.features for block in blocks])
