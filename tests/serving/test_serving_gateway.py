@@ -294,3 +294,75 @@ def test_serving_does_not_need_the_control_store():
     world.route = StorageFailed("down")
     assert world.gateway.refresh("spam", now=NOW) is held
     assert world.predict().route == 1
+
+
+class Picky:
+    """Raises for some rows, and says how often it was asked."""
+
+    def __init__(self, refused):
+        self.refused = set(refused)
+        self.calls = 0
+
+    def predict(self, columns):
+        self.calls += 1
+        if self.refused & set(columns["x"].tolist()):
+            raise RuntimeError("not these")
+        return np.column_stack([1 - columns["x"] / 100, columns["x"] / 100])
+
+
+def each(world, rows):
+    snapshot = world.gateway.snapshot("spam", now=NOW)
+    kept = {"c": np.array(["a"] * rows, dtype=object), "x": np.arange(float(rows))}
+    return world.gateway.predict_each(
+        "spam", Columns(kept), now=NOW, ids=[None] * rows, entities=list(range(rows)), snapshot=snapshot
+    )
+
+
+def test_of_rows_of_different_callers_each_fails_alone():
+    world = World(v1=0.9)
+    world.predictors[1] = Picky([3.0, 11.0])
+    world.point(1, 1.0)
+    answers, errors = each(world, 16)
+    assert sorted(errors) == [3, 11]
+    assert {error.code for error in errors.values()} == {"scoring_failed"}
+    assert answers.score.tolist() == [n / 100 for n in range(16) if n not in (3, 11)]
+    served, *failed = world.blocks()
+    assert (served.shadow, served.rows, served.features["x"].tolist()[3]) == (False, 14, 4.0)
+    assert [(block.rows, block.error.tolist()) for block in failed] == [(1, ["scoring_failed"])] * 2
+    # Halves, not single rows: two of sixteen cost about four calls for each halving.
+    assert world.predictors[1].calls <= 16
+
+
+def test_rows_that_a_candidate_fails_on_are_answered_by_production_and_only_they():
+    world = World(v1=0.9, v2=0.2)
+    world.predictors[2] = Picky([5.0])
+    world.point(1, 0.0, 1.0)
+    answers, errors = each(world, 8)
+    assert errors == {}
+    assert answers.version.tolist() == [2, 2, 2, 2, 2, 1, 2, 2]
+    failures = [block for block in world.blocks() if block.shadow and block.error[0] is not None]
+    assert [(block.rows, block.version.tolist(), block.ids.tolist()) for block in failures] == [
+        (1, [2], [answers.ids[5]])
+    ]
+
+
+def test_nothing_is_served_where_no_row_can_be_answered():
+    world = World(v1=0.9)
+    world.predictors[1] = Picky([0.0, 1.0])
+    world.point(1, 1.0)
+    answers, errors = each(world, 2)
+    assert (len(answers.ids), sorted(errors)) == (0, [0, 1])
+    assert all(block.shadow for block in world.blocks())
+
+
+def test_shadows_score_behind_the_answer_where_somebody_does_it_later():
+    world = World(v1=0.9, v2=0.2)
+    later = []
+    world.gateway._later = lambda rows, work: later.append((rows, work))
+    world.point(1, 1.0, shadows=(2,))
+    world.predict(4)
+    assert [block.shadow for block in world.blocks()] == [False]
+    [(rows, work)] = later
+    work()
+    assert rows == 4
+    assert [(block.shadow, block.version.tolist()) for block in world.blocks()] == [(False, [1] * 4), (True, [2] * 4)]

@@ -26,6 +26,8 @@ def checked_columns(rows: Any, signature: Signature) -> Columns:
 
 
 def _checked(rows: Columns, kinds: dict[str, Kind]) -> Columns:
+    if rows.matrix is not None and list(rows) == list(kinds) and all(kind.is_number for kind in kinds.values()):
+        return rows
     absent = [name for name in kinds if name not in rows]
     if absent:
         raise InvalidFeatures(f"Missing features: {', '.join(absent)}.", missing=absent)
@@ -120,6 +122,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _check_missing(columns: Columns, signature: Signature) -> None:
+    if columns.matrix is not None and np.isfinite(columns.matrix).all():
+        return
     for feature in signature.features:
         if feature.nullable:
             continue

@@ -31,6 +31,7 @@ from homeostat.http.operations import MODEL, Operation, Pool, Raw, Request
 from homeostat.http.trust import Trust
 from homeostat.ports import Clock
 from homeostat.serving.follower import RouteFollower
+from homeostat.serving.shadows import ShadowQueue
 from homeostat.settings import Settings
 from homeostat.wiring import simulation
 from homeostat.wiring.system import System, open_system
@@ -162,6 +163,7 @@ def build_server(
         for follower in followed:
             follower.follow()
 
+    metrics = ServerMetrics()
     system = open_system(
         settings,
         clock=clock,
@@ -170,6 +172,8 @@ def build_server(
         on_route=on_route,
         on_run=work.set,
         is_server=True,
+        # A simulation replays exactly, so that there everything happens in its place.
+        shadows=None if simulated else ShadowQueue(metrics.count_shadows_left_out),
     )
     if isinstance(clock, SimulatedClock):
         simulation.restore(clock, system.store)
@@ -180,7 +184,6 @@ def build_server(
         Pool.PREDICT: ThreadPoolExecutor(settings.serve.threads, thread_name_prefix="predict"),
         Pool.CONTROL: ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control"),
     }
-    metrics = ServerMetrics()
     advance: Callable[[datetime], ClockReport] | None = None
     if isinstance(clock, SimulatedClock):
         moved = clock

@@ -51,6 +51,7 @@ from homeostat.retraining.trainers import import_trainer
 from homeostat.rollouts.service import Rollouts
 from homeostat.serving.answering import LoadedVersion
 from homeostat.serving.gateway import Gateway, Predictions
+from homeostat.serving.shadows import ShadowQueue
 from homeostat.settings import Settings
 
 TURN_SECONDS = 10.0
@@ -155,6 +156,7 @@ class System:
     # Caches over the log. The controllers and these are one thread's at a time: whoever has the turn.
     views: dict[str, ModelView]
     turn: threading.RLock
+    shadows: ShadowQueue | None = None
 
     def policy(self, model: str) -> Policy:
         """The policy that holds for a model."""
@@ -209,6 +211,8 @@ class System:
         """Give back leases and files."""
         with self.turn:
             self.loop.release()
+        if self.shadows is not None:
+            self.shadows.close()
         self.log.close()
         self.store.close()
 
@@ -223,11 +227,13 @@ def open_system(
     on_route: Callable[[str], None] | None = None,
     on_run: Callable[[], None] | None = None,
     is_server: bool = False,
+    shadows: ShadowQueue | None = None,
 ) -> System:
     """Open the stores of a home folder (or fresh ones in memory) and wire all services over them.
 
     In a server the controllers write down what people look at, `on_route` is called when this process changed a
     route, and `on_run` when there is work for the controllers. Without a server both happen in the caller's thread.
+    With `shadows` those score behind the answer instead of before it.
     """
     clock = clock or SystemClock()
     store, log, files = _memory_stores() if in_memory else _durable_stores(settings)
@@ -264,7 +270,12 @@ def open_system(
         alerts.take([finding], settings.policy_of(finding.model).alerts)
 
     gateway = Gateway(
-        latest_route=newest_route, load=load, log=log, new_ids=new_prediction_ids, on_integrity_error=on_integrity_error
+        latest_route=newest_route,
+        load=load,
+        log=log,
+        new_ids=new_prediction_ids,
+        on_integrity_error=on_integrity_error,
+        later=None if shadows is None else shadows.put,
     )
 
     def follow_route(model: str) -> None:
@@ -338,6 +349,7 @@ def open_system(
         control=control,
         views=views,
         turn=turn,
+        shadows=shadows,
     )
 
 

@@ -30,6 +30,9 @@ SECONDS = Described(
 WRITTEN = Described("prediction_log_written_total", "counter", (), "Rows written to the prediction log.")
 DROPPED = Described("prediction_log_dropped_total", "counter", (), "Rows answered without being logged.")
 FAILED = Described("prediction_log_failed_total", "counter", (), "Rows that the prediction log could not take.")
+LEFT_OUT = Described(
+    "shadow_rows_left_out_total", "counter", (), "Rows that shadows did not score, because too many waited."
+)
 QUEUED = Described("prediction_log_queue_depth", "gauge", (), "Rows that wait to be written to the prediction log.")
 LABELS = Described("labels_total", "counter", ("model",), "Labels taken in.")
 LAG = Described(
@@ -38,7 +41,7 @@ LAG = Described(
 HTTP = Described(
     "http_requests_total", "counter", ("method", "route", "status"), "HTTP requests, by the pattern of their path."
 )
-SERVER_METRICS = (REQUESTS, ROWS, SECONDS, WRITTEN, DROPPED, FAILED, QUEUED, LABELS, LAG, HTTP)
+SERVER_METRICS = (REQUESTS, ROWS, SECONDS, WRITTEN, DROPPED, FAILED, LEFT_OUT, QUEUED, LABELS, LAG, HTTP)
 
 # Empty labels are none: what a client made up becomes no series.
 NOBODY = ""
@@ -80,6 +83,7 @@ class ServerMetrics:
         self._requests, self._rows = counter(REQUESTS), counter(ROWS)
         self._seconds = histogram(SECONDS, DURATIONS)
         self._written, self._dropped, self._failed = counter(WRITTEN), counter(DROPPED), counter(FAILED)
+        self._left_out = counter(LEFT_OUT)
         # Of processes that are gone nothing waits any more.
         self._queued = Gauge(QUEUED.name, QUEUED.meaning, registry=self._registry, multiprocess_mode="livesum")
         self._labels = counter(LABELS)
@@ -139,6 +143,10 @@ class ServerMetrics:
     def count_rows_failed(self, rows: int) -> None:
         """Count rows that the log could not take; they were not answered either."""
         self._failed.inc(rows)
+
+    def count_shadows_left_out(self, rows: int) -> None:
+        """Count rows that were answered and logged, and that no shadow scored."""
+        self._left_out.inc(rows)
 
     def set_queue_depth(self, rows: int) -> None:
         """Say how many rows of this process wait to be logged."""
