@@ -41,8 +41,8 @@ def test_a_regression_is_compared_in_units_of_its_own_spread(scale):
 
 def test_split_values_and_their_neighbours_are_among_the_rows():
     original, columns = fitted(RandomForestRegressor(3, max_depth=3, random_state=0))
-    description, files = forests.build(original)
-    borders = forests.thresholds(forests.Forest(description, files), description)
+    description, files = forests.build(forests.read(original))
+    borders = forests.thresholds(forests.Forest(description, files).forest, description)
     rows = parity.collect(original, columns, borders, np.random.default_rng(0))
     tested = rows.columns["x"][rows.sorts == "values at a split"]
     splits = np.concatenate(

@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from homeostat import records
 from homeostat.connectors import models
-from homeostat.connectors.models import estimators, forests, graphs
+from homeostat.connectors.models import ensembles, estimators, forests, graphs, linear
 from homeostat.connectors.models.serving import DESCRIPTION, seal, unseal
 from homeostat.errors import CompilationFailed, ScoringFailed, Unanswerable
 from homeostat.frames import Columns, Kind
@@ -33,6 +33,8 @@ SIGNATURE = records.Signature(
 )
 MAKERS = {
     "treelite": lambda: RandomForestClassifier(4, random_state=0),
+    "onnx-trees": lambda: RandomForestClassifier(4, random_state=0),
+    "linear": LogisticRegression,
     "onnx": LogisticRegression,
     "skops": lambda: make_pipeline(StandardScaler(), GaussianNB()),
 }
@@ -44,10 +46,10 @@ def data(rows=150):
     return columns, (columns["a"] > 0).astype(int)
 
 
-def compiled(model):
+def compiled(name, model=None):
     columns, labels = data()
-    model.fit(np.column_stack(list(columns.values())), labels)
-    return models.compile_model(model, SIGNATURE, columns), columns
+    model = (model or MAKERS[name]()).fit(np.column_stack(list(columns.values())), labels)
+    return models.compile_model(model, SIGNATURE, columns, formats=[name]), columns
 
 
 class Own(ClassifierMixin, BaseEstimator):
@@ -69,17 +71,17 @@ def own_function(matrix):
 
 def test_own_classes_are_named_and_refused():
     with pytest.raises(CompilationFailed, match=r"Own.* never loaded"):
-        compiled(Own())
+        compiled("skops", Own())
 
 
 def test_own_functions_are_named_and_refused():
     with pytest.raises(CompilationFailed, match=r"own_function"):
-        compiled(make_pipeline(FunctionTransformer(own_function), LogisticRegression()))
+        compiled("skops", make_pipeline(FunctionTransformer(own_function), LogisticRegression()))
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_nothing_is_unpickled(name, monkeypatch):
-    made, columns = compiled(MAKERS[name]())
+    made, columns = compiled(name)
     assert made.form.format == name
 
     def refuse(*_, **__):
@@ -95,7 +97,7 @@ def test_nothing_is_unpickled(name, monkeypatch):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_any_changed_byte_is_refused(name):
-    made, _ = compiled(MAKERS[name]())
+    made, _ = compiled(name)
     generator = np.random.default_rng(0)
     for path, content in made.files.items():
         for position in generator.integers(0, len(content), 20):
@@ -116,10 +118,17 @@ def resealed(made, **native):
 
 
 @pytest.mark.parametrize(
-    ("name", "path"), [("treelite", forests.FILE), ("onnx", graphs.FILE), ("skops", estimators.FILE)]
+    ("name", "path"),
+    [
+        ("treelite", forests.FILE),
+        ("onnx-trees", ensembles.FILE),
+        ("linear", linear.FILE),
+        ("onnx", graphs.FILE),
+        ("skops", estimators.FILE),
+    ],
 )
 def test_bytes_of_no_format_are_refused_even_with_hashes_that_fit(name, path):
-    made, _ = compiled(MAKERS[name]())
+    made, _ = compiled(name)
     with pytest.raises(CompilationFailed):
         models.load_predictor(resealed(made, **{path: b"not a model at all"}), made.form, SIGNATURE)
 
@@ -127,7 +136,7 @@ def test_bytes_of_no_format_are_refused_even_with_hashes_that_fit(name, path):
 def test_a_forged_skops_file_with_another_type_is_refused():
     import skops.io
 
-    made, _ = compiled(MAKERS["skops"]())
+    made, _ = compiled("skops")
     forged = skops.io.dumps(Own().fit(np.zeros((4, 3)), [0, 1, 0, 1]))
     with pytest.raises(CompilationFailed, match="Own"):
         models.load_predictor(resealed(made, **{estimators.FILE: forged}), made.form, SIGNATURE)
@@ -165,7 +174,7 @@ def out_of_bounds(array):
 def test_trees_that_point_outside_themselves_are_refused(model):
     import skops.io
 
-    made, columns = compiled(MAKERS["skops"]())
+    made, columns = compiled("skops")
     labels = data()[1]
     model.fit(np.column_stack(list(columns.values())), labels)
     sound = skops.io.dumps(model)
@@ -174,10 +183,30 @@ def test_trees_that_point_outside_themselves_are_refused(model):
         models.load_predictor(resealed(made, **{estimators.FILE: tampered(sound, out_of_bounds)}), made.form, SIGNATURE)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("nodes_featureids", 6), ("nodes_featureids", -1), ("nodes_truenodeids", 2**40), ("nodes_falsenodeids", 0)],
+)
+@pytest.mark.parametrize("classes", [("0", "1"), ("0", "1", "2")], ids=["one number a leaf", "a vector a leaf"])
+def test_onnx_trees_that_point_outside_themselves_are_refused(classes, name, value):
+    import onnx
+
+    columns, labels = data()
+    labels = labels + (len(classes) == 3) * (columns["b"] > 1)
+    signature = msgspec.structs.replace(SIGNATURE, classes=classes, task=records.Task.MULTICLASS)
+    model = RandomForestClassifier(3, random_state=0).fit(np.column_stack(list(columns.values())), labels)
+    made = models.compile_model(model, signature, columns, formats=[ensembles.FORMAT])
+    graph = onnx.load_model_from_string(made.files[ensembles.FILE])
+    (numbers,) = [one for one in graph.graph.node[0].attribute if one.name == name]
+    numbers.ints[0] = value
+    with pytest.raises(CompilationFailed, match="damaged"):
+        models.load_predictor(resealed(made, **{ensembles.FILE: graph.SerializeToString()}), made.form, signature)
+
+
 def test_a_graph_that_points_at_another_file_is_refused(tmp_path):
     import onnx
 
-    made, _ = compiled(LogisticRegression())
+    made, _ = compiled("onnx")
     graph = onnx.load_model_from_string(made.files[graphs.FILE])
     secret = tmp_path / "secret.bin"
     secret.write_bytes(b"\0" * 64)
@@ -192,7 +221,7 @@ def test_a_graph_that_points_at_another_file_is_refused(tmp_path):
 def test_a_graph_with_foreign_operators_is_refused():
     import onnx
 
-    made, _ = compiled(LogisticRegression())
+    made, _ = compiled("onnx")
     graph = onnx.load_model_from_string(made.files[graphs.FILE])
     graph.opset_import.add().domain = "com.example"
     with pytest.raises(CompilationFailed, match=r"com\.example"):
@@ -201,7 +230,7 @@ def test_a_graph_with_foreign_operators_is_refused():
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_files_of_another_signature_are_refused(name):
-    made, _ = compiled(MAKERS[name]())
+    made, _ = compiled(name)
     fewer = msgspec.structs.replace(SIGNATURE, features=SIGNATURE.features[:2])
     other_classes = msgspec.structs.replace(SIGNATURE, classes=("0", "2"))
     regression = msgspec.structs.replace(SIGNATURE, task=records.Task.REGRESSION, classes=())
@@ -211,7 +240,7 @@ def test_files_of_another_signature_are_refused(name):
 
 
 def test_files_of_another_format_or_layout_are_refused():
-    made, _ = compiled(LogisticRegression())
+    made, _ = compiled("onnx")
     for other in ("treelite", "pickle"):
         with pytest.raises(CompilationFailed, match=other):
             models.load_predictor(made.files, msgspec.structs.replace(made.form, format=other), SIGNATURE)
@@ -222,14 +251,14 @@ def test_files_of_another_format_or_layout_are_refused():
 
 
 def test_the_description_is_plain_json():
-    made, _ = compiled(MAKERS["treelite"]())
+    made, _ = compiled("treelite")
     body = json.loads(made.files[DESCRIPTION])["body"]
     assert body["columns"] == ["a", "b", "c"]
     assert set(body["files"]) == set(made.files) - {DESCRIPTION}
 
 
 def test_rows_that_do_not_fit_are_refused_by_name():
-    made, columns = compiled(LogisticRegression())
+    made, columns = compiled("onnx")
     served = models.load_predictor(made.files, made.form, SIGNATURE)
     rows = columns.take(slice(0, 2)).values_by_name
     wrong = [
@@ -243,7 +272,7 @@ def test_rows_that_do_not_fit_are_refused_by_name():
 
 
 def test_a_value_beyond_32_bits_is_refused_as_the_forest_refuses_it():
-    made, columns = compiled(RandomForestClassifier(4, random_state=0))
+    made, columns = compiled("treelite")
     served = models.load_predictor(made.files, made.form, SIGNATURE)
     rows = {**columns.take(slice(0, 1)).values_by_name, "b": np.array([1e39])}
     with pytest.raises(Unanswerable, match="32-bit"):

@@ -1,7 +1,8 @@
-"""Fitted scikit-learn models as files that are served without ever unpickling.
+"""Fitted models as files that are served without ever unpickling.
 
-`compile_model` tries treelite, ONNX and skops in that order and takes the first whose outputs are those of the
-original; `load_predictor` reads the files back.
+`compile_model` takes the fastest form whose outputs are those of the original: trees by treelite or as an ONNX
+operator, linear models as a product, boosters by their own library, other graphs by ONNX, and what is left by skops.
+`load_predictor` reads the files back; `read_model` reads models that other libraries saved.
 """
 
 from homeostat.connectors.models.compiling import Compiled, compile_model, load_predictor

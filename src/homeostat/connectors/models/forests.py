@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from homeostat.connectors.models import boosters
 from homeostat.connectors.models.original import Estimator
 from homeostat.connectors.models.preprocessing import NotExpressible, express, ordinal, taken_apart
 from homeostat.connectors.models.program import Branch, Split, Step, check, gather, run, sources, to_matrix
@@ -27,33 +29,52 @@ ROWS_FOR_THREADS = 1000
 NUMERICAL_SPLIT = 1
 
 
-def build(original: Estimator) -> tuple[Description, dict[str, bytes]]:
-    """The description and files of a pipeline that ends in trees.
+@dataclass(frozen=True)
+class Trees:
+    """A forest as treelite read it, and the description of all but its bytes."""
+
+    forest: Any
+    description: Description
+
+
+def read(original: Estimator) -> Trees:
+    """The trees that a pipeline ends in, with what stands before them as plain steps.
 
     Raises `NotExpressible` where the last estimator is no tree, or what stands before it has no plain counterpart.
     """
     import treelite
 
     transformers, final = taken_apart(original.model)
-    trees, before, narrow = _importable(final)
-    steps = (*express(transformers, len(original.names)), *before)
-    if check(steps, len(original.names)) != trees.n_features_in_:
-        raise NotExpressible(f"the preprocessing of this {type(final).__name__} has no plain counterpart")
+    booster = boosters.booster_of(final)
     try:
-        forest = treelite.sklearn.import_model(trees)
+        if booster is None:
+            trees, before, narrow = _importable(final)
+            averaged, width = hasattr(trees, "estimators_") and not hasattr(trees, "init_"), int(trees.n_features_in_)
+            forest = treelite.sklearn.import_model(trees)
+        else:
+            forest, before, narrow, averaged = boosters.as_trees(booster), (), booster.narrow, False
+            width = int(forest.num_feature)
     except (treelite.TreeliteError, NotImplementedError, AssertionError, ValueError) as error:
         raise NotExpressible(f"treelite can't take this {type(final).__name__}: {error}") from error
+    steps = (*express(transformers, len(original.names)), *before)
+    if check(steps, len(original.names)) != width:
+        raise NotExpressible(f"the preprocessing of this {type(final).__name__} has no plain counterpart")
     description = Description(
         format=FORMAT,
         columns=original.names,
         frame=original.frame,
         classes=original.classes,
         narrow=narrow,
-        averaged=narrow and hasattr(trees, "estimators_") and not hasattr(trees, "init_"),
-        width=int(trees.n_features_in_),
+        averaged=narrow and averaged,
+        width=width,
         steps=steps,
     )
-    return description, {FILE: forest.serialize_bytes()}
+    return Trees(forest, description)
+
+
+def build(trees: Trees) -> tuple[Description, dict[str, bytes]]:
+    """The description and files of trees, for treelite's own library."""
+    return trees.description, {FILE: trees.forest.serialize_bytes()}
 
 
 def _importable(final: Any) -> tuple[Any, tuple[Step, ...], bool]:
@@ -147,9 +168,16 @@ class Forest:
 
     def outputs(self, columns: Mapping[str, Array], rows: int) -> Floats:
         """Probabilities (n, classes) in the model's order, or values (n,)."""
-        matrix = to_matrix(run(self._steps, gather(columns, self._names, rows), rows), rows)
+        return self._from_table(gather(columns, self._names, rows), rows)
+
+    def matrix_outputs(self, matrix: Floats, rows: int) -> Floats:
+        """As `outputs`."""
+        return self._from_table(matrix, rows)
+
+    def _from_table(self, table: Any, rows: int) -> Floats:
+        matrix = to_matrix(run(self._steps, table, rows), rows)
         if self._narrow:
-            matrix = _narrowed(matrix)
+            matrix = narrowed(matrix).astype(np.float64)
         if self._averaged and rows >= ROWS_FOR_BATCHES:
             if self._batch is None:
                 self._batch = _batch_trees(self.forest, max(self._classes, 1))
@@ -208,10 +236,10 @@ def _batch_trees(forest: Any, outputs: int) -> list[Any]:
     return trees
 
 
-def _narrowed(matrix: Floats) -> Floats:
-    """Values as scikit-learn's trees see them: rounded to 32 bits, and none beyond their range."""
+def narrowed(matrix: Floats) -> Array:
+    """Values as trees of 32 bits see them; none beyond their range."""
     with np.errstate(over="ignore"):
-        rounded = matrix.astype(np.float32).astype(np.float64)
+        rounded = matrix.astype(np.float32)
     if np.isinf(rounded).any():
         raise Unanswerable("A value is beyond the range of 32-bit floats, which the original model refuses.")
     return rounded
@@ -243,9 +271,8 @@ def _fields(forest: Any, number: int, *names: str) -> list[Array]:
     return [np.asarray(tree.get_field(name)) for name in names]
 
 
-def thresholds(loaded: Forest, description: Description) -> dict[str, Floats]:
+def thresholds(forest: Any, description: Description) -> dict[str, Floats]:
     """The split values of a forest, by the raw column that they can be put into unchanged."""
-    forest = loaded.forest
     features: list[Array] = []
     values: list[Array] = []
     for number in range(forest.num_tree):

@@ -95,19 +95,9 @@ class Graph:
     """A loaded graph in a session of one thread, with the steps before it."""
 
     def __init__(self, description: Description, files: Mapping[str, bytes]) -> None:
-        import onnxruntime
-
         content = files.get(FILE, b"")
-        _check_content(content)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        try:
-            onnxruntime.disable_telemetry_events()
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise CompilationFailed(f"The served graph can't be read ({error}); register the version anew.") from error
+        check_content(content)
+        self._session = session(content)
         self._names = description.columns
         self._steps = description.steps
         self._frame = description.frame
@@ -115,9 +105,11 @@ class Graph:
         self._coded = description.coded
         self._probabilities = description.probabilities
         outputs = [output.name for output in self._session.get_outputs()]
-        if len(outputs) < (2 if self._positions else 1):
+        if not outputs:
             raise CompilationFailed("The served graph lacks an output; register the version anew.")
-        self._wanted = [outputs[1 if self._positions and self._probabilities else 0]]
+        # A converter gives the class first, then the probabilities; a graph of the user's own has been left with one.
+        self._wanted = [outputs[-1 if self._positions and self._probabilities else 0]]
+        self._wide = any(one.type == "tensor(double)" for one in self._session.get_inputs())
         self._check_inputs(description)
 
     def _check_inputs(self, description: Description) -> None:
@@ -132,26 +124,57 @@ class Graph:
 
     def outputs(self, columns: Mapping[str, Array], rows: int) -> Array:
         """Probabilities (n, classes) in the model's order, or values (n,)."""
-        if self._steps is not None:
-            feed = {MATRIX: _narrowed(to_matrix(run(self._steps, gather(columns, self._names, rows), rows), rows))}
-        elif not self._frame:
-            feed = {MATRIX: _narrowed(to_matrix(gather(columns, self._names, rows), rows))}
-        else:
-            feed = {name: _tensor(columns[name]) for name in self._inputs}
+        if self._steps is None and self._frame:
+            return self._given({name: _tensor(columns[name], wide=self._wide) for name in self._inputs}, rows)
+        return self._from_table(gather(columns, self._names, rows), rows)
+
+    def matrix_outputs(self, matrix: Floats, rows: int) -> Array:
+        """As `outputs`."""
+        if self._steps is None and self._frame:
+            return self.outputs({name: matrix[:, place] for place, name in enumerate(self._names)}, rows)
+        return self._from_table(matrix, rows)
+
+    def _from_table(self, table: Any, rows: int) -> Array:
+        matrix = to_matrix(table if self._steps is None else run(self._steps, table, rows), rows)
+        return self._given({MATRIX: matrix if self._wide else _narrowed(matrix)}, rows)
+
+    def _given(self, feed: dict[str, Array], rows: int) -> Array:
         (given,) = self._session.run(self._wanted, feed)
         if not self._positions:
             return np.asarray(given, dtype=np.float64).reshape(rows)
         if self._probabilities:
-            return np.asarray(given, dtype=np.float64).reshape(rows, -1)
+            scores = np.asarray(given, dtype=np.float64).reshape(rows, -1)
+            if scores.shape[1] == 1 and len(self._positions) == 2:
+                return np.hstack([1.0 - scores, scores])
+            return scores
         if self._coded:
             return one_hot(np.asarray(given, dtype=np.intp).ravel(), len(self._positions))
         named = [self._positions[str(label_text(label))] for label in np.asarray(given).ravel().tolist()]
         return one_hot(np.array(named, dtype=np.intp), len(self._positions))
 
 
-def _tensor(values: Array) -> Array:
+def session(content: bytes) -> Any:
+    """A graph ready to run in one thread: a server has its own, and starting more costs more than it saves.
+
+    Without the memory arena, a batch's memory is given back. Raises `CompilationFailed` where it can't be read.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False
+    try:
+        onnxruntime.disable_telemetry_events()
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise CompilationFailed(f"The served graph can't be read ({error}); register the version anew.") from error
+
+
+def _tensor(values: Array, *, wide: bool) -> Array:
     if values.dtype.kind == "f":
-        return _narrowed(values.reshape(-1, 1))
+        return values.reshape(-1, 1) if wide else _narrowed(values.reshape(-1, 1))
     return np.array([MISSING_TEXT if value is None else value for value in values], dtype=object).reshape(-1, 1)
 
 
@@ -163,8 +186,8 @@ def _narrowed(matrix: Floats) -> Array:
     return narrow
 
 
-def _check_content(content: bytes) -> None:
-    """Raise `CompilationFailed` for a graph that would read other files or call operators from elsewhere."""
+def check_content(content: bytes) -> Any:
+    """The parsed graph. Raises `CompilationFailed` where it would read other files or call foreign operators."""
     import onnx
 
     try:
@@ -179,6 +202,7 @@ def _check_content(content: bytes) -> None:
             message.external_data or message.data_location == onnx.TensorProto.EXTERNAL
         ):
             raise CompilationFailed("The served graph points at another file for its numbers; that is never followed.")
+    return model
 
 
 def _messages(message: Any) -> Iterator[Any]:

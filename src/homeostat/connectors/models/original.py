@@ -10,7 +10,27 @@ import numpy as np
 from homeostat import frames, records
 from homeostat.connectors.models.serving import class_texts, one_hot
 from homeostat.errors import CompilationFailed
-from homeostat.frames import Array, Kind
+from homeostat.frames import Array, Floats, Kind
+
+
+class Given:
+    """A model that was read from another library's own file, and can be asked but not fitted anew.
+
+    `features` are the names that the file holds, empty where it holds none; `classes_` are empty for a regression;
+    `frame` says that it takes a column at a time, not a matrix. It has `predict` and `predict_proba`.
+    """
+
+    features: tuple[str, ...] = ()
+    width: int = 0
+    classes_: tuple[str, ...] = ()
+    frame: bool = False
+
+    def with_classes(self, classes: tuple[str, ...]) -> Given:
+        """The model with the target's classes, in the order that its outputs have.
+
+        Raises `InvalidInput` where it has another number of outputs.
+        """
+        raise NotImplementedError
 
 
 class Estimator:
@@ -22,16 +42,22 @@ class Estimator:
         self.frame = frame
         self.kinds = {name: kinds[name] for name in names}
         self.classes = class_texts(model)
-        self.probabilities = hasattr(model, "predict_proba")
+        self.probabilities = hasattr(model, "predict_proba") and bool(self.classes or not isinstance(model, Given))
         self._positions = {label: position for position, label in enumerate(self.classes)}
 
     def outputs(self, columns: Mapping[str, Array], rows: int) -> Array:
         """Probabilities (n, classes) in the model's order, or values (n,)."""
-        given: Any
         if self.frame:
-            given = frames.to_pandas(columns, self.kinds)
-        else:
-            given = np.column_stack([columns[name] for name in self.names])
+            return self._asked(frames.to_pandas(columns, self.kinds), rows)
+        return self.matrix_outputs(np.column_stack([columns[name] for name in self.names]), rows)
+
+    def matrix_outputs(self, matrix: Floats, rows: int) -> Array:
+        """As `outputs`."""
+        if self.frame:
+            return self.outputs({name: matrix[:, place] for place, name in enumerate(self.names)}, rows)
+        return self._asked(matrix, rows)
+
+    def _asked(self, given: Any, rows: int) -> Array:
         if not self.classes:
             return np.asarray(self.model.predict(given), dtype=np.float64).reshape(rows)
         if self.probabilities:
@@ -48,6 +74,8 @@ def wrap(model: Any, signature: records.Signature) -> Estimator:
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
+    if isinstance(model, Given):
+        return _checked(Estimator(model, signature.kinds, _own_columns(model, signature), frame=model.frame), signature)
     if not hasattr(model, "predict"):
         raise CompilationFailed(f"A {type(model).__name__} can't predict; train a scikit-learn estimator or pipeline.")
     try:
@@ -72,7 +100,20 @@ def wrap(model: Any, signature: records.Signature) -> Estimator:
                 "Fit it on a data frame, so that its columns have names."
             )
     frame = named is not None or not all(kinds[name].is_number for name in names)
-    estimator = Estimator(model, kinds, names, frame=frame)
+    return _checked(Estimator(model, kinds, names, frame=frame), signature)
+
+
+def _own_columns(model: Given, signature: records.Signature) -> tuple[str, ...]:
+    names = model.features or tuple(signature.kinds)
+    unknown = [name for name in names if name not in signature.kinds]
+    if unknown or len(names) != model.width:
+        raise CompilationFailed(
+            f"The model takes {model.width} columns ({', '.join(names[:10])}), which the signature's are not."
+        )
+    return names
+
+
+def _checked(estimator: Estimator, signature: records.Signature) -> Estimator:
     _check_task(estimator, signature)
     return estimator
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 
 from homeostat import frames, records
-from homeostat.connectors.models.program import Step
+from homeostat.connectors.models.program import Step, gather
 from homeostat.errors import CompilationFailed, ScoringFailed, Unanswerable
 from homeostat.frames import Array, Floats
 
@@ -33,6 +33,20 @@ class Refusals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     infinite: tuple[str, ...] = ()
 
 
+class Raw(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How sums of leaves or a dot product become outputs: divide, add the base, apply the link, all in 64 bits.
+
+    With `mirrored` the native model takes each column a second time, negated. `links` are `identity`, `sigmoid` (of
+    `alpha` times the sum), `softmax` and `exponential`.
+    """
+
+    link: Literal["identity", "sigmoid", "softmax", "exponential"] = "identity"
+    divide: float = 1.0
+    base: tuple[float, ...] = ()
+    alpha: float = 1.0
+    mirrored: bool = False
+
+
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the other files are to be used: all that is not native bytes.
 
@@ -40,7 +54,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     the model's own classes; `probabilities` is false where the original only names a class, and `coded` says that
     the native model names it by its position; `narrow` says that values are rounded to 32-bit floats; `averaged`
     that the output is the mean of the trees; `steps` come before the native model; `files` are the SHA-256 of the
-    other files.
+    other files. `raw` says what is made of a native model's plain sums.
     """
 
     layout: int = LAYOUT
@@ -54,6 +68,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     averaged: bool = False
     width: int = 0
     steps: tuple[Step, ...] | None = None
+    raw: Raw | None = None
     refuses: Refusals = Refusals()
     files: dict[str, str] = {}
 
@@ -68,6 +83,15 @@ class Core(Protocol):
 
     def outputs(self, columns: Mapping[str, Array], rows: int) -> Array:
         """Probabilities (n, classes) in the model's order, or values (n,)."""
+        ...
+
+
+@runtime_checkable
+class MatrixCore(Core, Protocol):
+    """A core that takes its numeric columns as one matrix, in the model's order."""
+
+    def matrix_outputs(self, matrix: Floats, rows: int) -> Array:
+        """As `outputs`."""
         ...
 
 
@@ -132,7 +156,11 @@ def check_fits(description: Description, signature: records.Signature) -> None:
 
 
 class Served:
-    """A core with the checks that every format shares: inputs, refusals, order of classes, finite outputs."""
+    """A core with the checks that every format shares: inputs, refusals, order of classes, finite outputs.
+
+    `matrix_features` are the columns of `predict_matrix`, in order: the signature's features; none where a feature is
+    text, which has no place in a matrix.
+    """
 
     def __init__(self, core: Core, description: Description, signature: records.Signature) -> None:
         self._core = core
@@ -146,6 +174,12 @@ class Served:
         self._model_classes = len(description.classes)
         self._order = [signature.classes.index(name) for name in description.classes]
         self._in_order = self._order == list(range(self._classes))
+        self._matrix_core = core if isinstance(core, MatrixCore) and len(self._numbers) == len(self._columns) else None
+        self.matrix_features = tuple(kinds) if all(kind.is_number for kind in kinds.values()) else ()
+        self._picked = [list(kinds).index(name) for name in self._columns] if self.matrix_features else []
+        self._takes_all = self._picked == list(range(len(kinds)))
+        self._whole = [self._columns.index(name) for name in self._no_missing]
+        self._bounded = [self._columns.index(name) for name in self._no_infinite]
 
     def predict(self, columns: Mapping[str, Array]) -> Floats:
         """Score typed columns.
@@ -154,10 +188,55 @@ class Served:
         `ScoringFailed` where a column is absent or of another type, `Unanswerable` where the original would refuse.
         """
         rows = self._check_inputs(columns)
+        if rows and self._matrix_core is not None:
+            return self._from_matrix(self._matrix_core, np.asarray(gather(columns, self._columns, rows)), rows)
+        for name in self._no_missing:
+            if frames.missing(columns[name]).any():
+                raise _missing(name)
+        for name in self._no_infinite:
+            if np.isinf(columns[name]).any():
+                raise _infinite(name)
+        return self._answer(lambda: self._core.outputs(columns, rows), rows)
+
+    def predict_matrix(self, matrix: Floats) -> Floats:
+        """Score numeric rows given as one float64 matrix with a column for each of `matrix_features`.
+
+        Infinite values count as missing, as in `frames.finite`. The matrix is not changed. Gives and raises what
+        `predict` does, without its cost for each column.
+        """
+        wanted = len(self.matrix_features)
+        if not wanted:
+            raise ScoringFailed("This version has features that are text; score it by columns.")
+        if matrix.ndim != 2 or matrix.shape[1] != wanted or matrix.dtype != np.float64:
+            raise ScoringFailed(
+                f"Rows are a float64 matrix of {wanted} columns, not {matrix.dtype} of shape {matrix.shape}."
+            )
+        rows = len(matrix)
+        # The sum of finite numbers is finite, unless they are huge: then a closer look costs little.
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspicious = not np.isfinite(matrix.sum())
+        if suspicious and np.isinf(matrix).any():
+            matrix = np.where(np.isinf(matrix), np.nan, matrix)
+        if self._matrix_core is None:
+            return self.predict({name: matrix[:, place] for place, name in enumerate(self.matrix_features)})
+        return self._from_matrix(self._matrix_core, matrix if self._takes_all else matrix[:, self._picked], rows)
+
+    def _from_matrix(self, core: MatrixCore, matrix: Floats, rows: int) -> Floats:
+        # One look at all numbers; only where one is not finite, a look at each column.
+        if (self._whole or self._bounded) and not np.isfinite(matrix).all():
+            for place in self._whole:
+                if np.isnan(matrix[:, place]).any():
+                    raise _missing(self._columns[place])
+            for place in self._bounded:
+                if np.isinf(matrix[:, place]).any():
+                    raise _infinite(self._columns[place])
+        return self._answer(lambda: core.matrix_outputs(matrix, rows), rows)
+
+    def _answer(self, outputs: Callable[[], Array], rows: int) -> Floats:
         if rows == 0:
             return np.empty((0, self._classes) if self._classes else (0,))
         try:
-            given = self._core.outputs(columns, rows)
+            given = outputs()
         except (ScoringFailed, Unanswerable):
             raise
         except Exception as error:
@@ -181,18 +260,6 @@ class Served:
                     feature=name,
                 )
             rows = len(values)
-        for name in self._no_missing:
-            if frames.missing(columns[name]).any():
-                raise Unanswerable(
-                    f"Feature '{name}' has missing values, which the original model refuses; fill them, or train a "
-                    "model that takes them.",
-                    feature=name,
-                )
-        for name in self._no_infinite:
-            if np.isinf(columns[name]).any():
-                raise Unanswerable(
-                    f"Feature '{name}' has infinite values, which the original model refuses.", feature=name
-                )
         return max(rows, 0)
 
     def _check_outputs(self, given: Floats, rows: int) -> Floats:
@@ -206,6 +273,45 @@ class Served:
         ordered = np.zeros((rows, self._classes))
         ordered[:, self._order] = given
         return ordered
+
+
+def _missing(name: str) -> Unanswerable:
+    return Unanswerable(
+        f"Feature '{name}' has missing values, which the original model refuses; fill them, or train a model that "
+        "takes them.",
+        feature=name,
+    )
+
+
+def _infinite(name: str) -> Unanswerable:
+    return Unanswerable(f"Feature '{name}' has infinite values, which the original model refuses.", feature=name)
+
+
+def finished(raw: Raw, sums: Array, classes: int) -> Floats:
+    """What a model's plain sums (n, k) come to: probabilities (n, classes), or values (n,) without classes.
+
+    >>> finished(Raw(link="sigmoid"), np.array([[0.0]]), 2).tolist()
+    [[0.5, 0.5]]
+    """
+    values = sums.astype(np.float64)
+    if raw.divide != 1.0:
+        values /= raw.divide
+    if raw.base:
+        values += raw.base
+    match raw.link:
+        case "sigmoid":
+            with np.errstate(over="ignore"):
+                values = 1.0 / (1.0 + np.exp(-raw.alpha * values))
+        case "softmax":
+            values = np.exp(values - values.max(axis=1, keepdims=True))
+            values /= values.sum(axis=1, keepdims=True)
+        case "exponential":
+            values = np.exp(values)
+    if not classes:
+        return values.reshape(len(values))
+    if classes == 2 and values.shape[1] == 1:
+        return np.hstack([1.0 - values, values])
+    return values
 
 
 def one_hot(index: Array, width: int) -> Floats:
