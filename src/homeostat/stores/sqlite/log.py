@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,66 +14,149 @@ from typing import TYPE_CHECKING
 from homeostat.errors import StorageFailed
 from homeostat.records import LabelBlock, PredictionBlock, as_datetime64
 from homeostat.stores import arrow, scanning
+from homeostat.stores.overflow import Overflow, Policy, SpilledBlock
 from homeostat.stores.parquet import SealedReader, hour_folder, remove_leftovers, write_sealed
+from homeostat.stores.spill import SpillFolder
 from homeostat.stores.sqlite import tables
 from homeostat.stores.sqlite.database import Database, is_busy
-from homeostat.stores.sqlite.writer import GroupWriter
+from homeostat.stores.sqlite.writer import WAIT_SECONDS, GroupWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 IDS_AT_ONCE = 500
 SEALING_SECONDS = 5.0
-HOUR = 3_600_000_000
 
 
 class SqlitePredictionLog:
     """The log in one SQLite file, beside a folder of Parquet files for closed hours.
 
-    One thread writes what all others append, many blocks in one transaction in WAL mode: once `append` returns, the
-    rows survive the death of the process, and with `durability="power"` that of the machine. Readers never wait.
+    What threads append at once goes into one transaction in WAL mode: once `append` returns, the rows survive the
+    death of the process, and with `durability="power"` that of the machine. Readers never wait.
+
+    At most `queue_appends` and `queue_bytes` wait to be written, none longer than `wait_seconds`. What becomes of rows
+    that can't be written is the `policy`: `block` raises `StorageFailed`, `spill` keeps them in a file of
+    `spill_folder`, which is replayed once the log is back, `drop` lets them go. Every row is counted.
     """
 
-    def __init__(self, path: Path, sealed_folder: Path, *, durability: str = "process") -> None:
+    def __init__(
+        self,
+        path: Path,
+        sealed_folder: Path,
+        *,
+        durability: str = "process",
+        policy: str = Policy.BLOCK,
+        spill_folder: Path | None = None,
+        wait_seconds: float = WAIT_SECONDS,
+        queue_appends: int | None = None,
+        queue_bytes: int | None = None,
+    ) -> None:
         self._folder = sealed_folder
         self._sealed = SealedReader(sealed_folder)
         self._sealing_lock = threading.Lock()
-        self._database = Database(path, durability=durability)
-        self._writer = GroupWriter(self._database, _not_written)
+        self._database = Database(path, durability=durability, busy_seconds=wait_seconds)
+        self._writer = GroupWriter(
+            self._database,
+            _not_written,
+            wait_seconds=wait_seconds,
+            most_jobs=queue_appends,
+            most_bytes=queue_bytes,
+        )
         self._counts = threading.Lock()
-        self._written = 0
-        self._failed = 0
+        self.counted: Counter[str] = Counter()
+        # Who is told of served rows as they are counted.
+        self.on_count: Callable[[str, int], object] = lambda _kind, _rows: None
+        self._sequence = 0
         try:
             self._database.prepare(tables.is_ready, tables.create)
+            self._overflow = Overflow(
+                Policy(policy),
+                SpillFolder(spill_folder or path.with_suffix(".spilled"), durability=durability),
+                probe=lambda: self._writer.do(lambda _: None),
+                replay=self._replay,
+            )
         except (OSError, sqlite3.Error) as error:
             raise StorageFailed(f"The prediction log {path} can't be opened: {error}.") from error
 
     @property
     def written(self) -> int:
         """How many prediction rows this process has written; those that were there already do not count."""
-        return self._written
+        return self.counted["written"]
 
     @property
     def failed(self) -> int:
-        """How many prediction rows this process could not write; their callers were told."""
-        return self._failed
+        """How many prediction rows this process could not keep; their callers were told."""
+        return self.counted["failed"]
+
+    @property
+    def spilled(self) -> int:
+        """How many prediction rows of this process went to its spill file."""
+        return self.counted["spilled"]
+
+    @property
+    def replayed(self) -> int:
+        """How many prediction rows this process brought from spill files into the log."""
+        return self.counted["replayed"]
+
+    @property
+    def dropped(self) -> int:
+        """How many prediction rows of this process were answered and not kept, because the policy is to drop."""
+        return self.counted["dropped"]
+
+    @property
+    def trouble(self) -> str:
+        """Why rows go past the log now; empty while it takes them."""
+        return self._overflow.trouble
+
+    def watch(self, on_count: Callable[[str, int], object], on_trouble: Callable[[str], object]) -> None:
+        """Say who is told of served rows as they are counted, and of why the log fails; well again is an empty text."""
+        self.on_count, self._overflow.on_trouble = on_count, on_trouble
 
     def queue_depth(self) -> int:
         """How many appends wait to be written now."""
         return self._writer.queue_depth()
 
     def append(self, blocks: Sequence[PredictionBlock]) -> int:
+        served = sum(block.rows for block in blocks if not block.shadow)
         try:
             encoded = [tables.encode(block) for block in blocks]
+            if self._overflow.is_away:
+                return self._past_the_log(encoded, None)
             size = sum(len(one.core) + len(one.features) for one in encoded)
-            sequence, rows = self._writer.do(lambda connection: tables.insert_blocks(connection, encoded), size=size)
+            try:
+                written = self._writer.do(lambda connection: tables.insert_blocks(connection, encoded), size=size)
+            except StorageFailed as error:
+                if self._writer.is_closed:
+                    raise
+                return self._past_the_log(encoded, error)
         except BaseException:
-            with self._counts:
-                self._failed += sum(block.rows for block in blocks)
+            self._count("failed", sum(block.rows for block in blocks), served)
             raise
+        self._sequence = written.sequence
+        self._count("written", written.rows, written.served)
+        return written.sequence
+
+    def _past_the_log(self, encoded: Sequence[tables.Encoded], error: StorageFailed | None) -> int:
+        self._overflow.take(
+            [SpilledBlock(one.block.model, one.block.shadow, one.core, one.features) for one in encoded], error
+        )
+        self._count(
+            self._overflow.outcome,
+            sum(one.block.rows for one in encoded),
+            sum(one.block.rows for one in encoded if not one.block.shadow),
+        )
+        return self._sequence
+
+    def _replay(self, blocks: Sequence[PredictionBlock]) -> None:
+        encoded = [tables.encode(block) for block in blocks]
+        written = self._writer.do(lambda connection: tables.insert_blocks(connection, encoded))
+        self._count("replayed", written.rows, written.served)
+
+    def _count(self, kind: str, rows: int, served: int) -> None:
         with self._counts:
-            self._written += rows
-        return sequence
+            self.counted[kind] += rows
+        if served:
+            self.on_count(kind, served)
 
     def append_labels(self, block: LabelBlock) -> int:
         body = arrow.encode_labels(block)
@@ -132,7 +216,7 @@ class SqlitePredictionLog:
             rows = connection.execute(
                 f"SELECT sequence, core, {'features' if with_features else 'NULL'} FROM block "  # noqa: S608
                 "WHERE model = ? AND shadow = 0 AND hour >= ? ORDER BY sequence",
-                (model, max(first // HOUR, -(2**62))),
+                (model, max(first // tables.MICROSECONDS, -(2**62))),
             ).fetchall()
         return self._scanned(columns, files, rows, since=first, until=end)
 
@@ -177,6 +261,7 @@ class SqlitePredictionLog:
 
     def seal(self, before: datetime) -> int:
         limit = tables.hour_of(as_datetime64(before))
+        self._overflow.look()
         with self._reading() as connection:
             # The cheap question first: mostly there is nothing to seal.
             if connection.execute("SELECT 1 FROM block WHERE hour < ? LIMIT 1", (limit,)).fetchone() is None:
@@ -257,6 +342,7 @@ class SqlitePredictionLog:
 
     def close(self) -> None:
         """Write what waits, and close the file. Calls after it raise `StorageFailed`."""
+        self._overflow.close()
         self._writer.close()
         self._database.close()
 

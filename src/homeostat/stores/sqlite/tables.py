@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from homeostat.stores import packing
 
 SCHEMA_VERSION = 2
 SERVED = 0
+MICROSECONDS = 3_600_000_000
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS block (
@@ -66,13 +68,13 @@ def encode(block: PredictionBlock) -> Encoded:
         raise ValueError(f"The lengths of a block's columns differ: {block.rows} and {len(block.version)}.")
     roles: int | list[int] = SERVED
     if block.shadow:
-        same = block.rows > 0 and bool((block.version == block.version[0]).all())
+        same = block.rows == 1 or (block.rows > 1 and bool((block.version == block.version[0]).all()))
         roles = _role(int(block.version[0])) if same else [_role(version) for version in block.version.tolist()]
     return Encoded(
         block=block,
         keys=[prediction_ids.key_of(id_) for id_ in block.ids] if keys is None else keys,
         roles=roles,
-        hour=hour_of(block.event_time.max()) if block.rows else 0,
+        hour=hour_of(block.event_time[0] if block.rows == 1 else block.event_time.max()) if block.rows else 0,
         core=packing.pack_core(block, keys),
         features=b"" if block.shadow else packing.pack_features(block.features),
     )
@@ -84,12 +86,20 @@ def _role(version: int) -> int:
 
 def hour_of(moment: np.datetime64) -> int:
     """The number of the hour since 1970 that a moment lies in."""
-    return int(moment.astype("datetime64[h]").astype(np.int64))
+    return int(moment.astype("datetime64[us]").view(np.int64)) // MICROSECONDS
 
 
-def insert_blocks(connection: sqlite3.Connection, encoded: Sequence[Encoded]) -> tuple[int, int]:
-    """Write blocks; returns the last sequence number and how many rows were new."""
-    sequence, rows = None, 0
+class Written(NamedTuple):
+    """The last sequence number, and how many rows were new; `served` are those that no version scored in the shadow."""
+
+    sequence: int
+    rows: int
+    served: int
+
+
+def insert_blocks(connection: sqlite3.Connection, encoded: Sequence[Encoded]) -> Written:
+    """Write blocks."""
+    sequence, rows, served = None, 0, 0
     for given in encoded:
         fresh = _fresh_rows(connection, given)
         kept = given if fresh is None else encode(given.block.take(fresh))
@@ -97,11 +107,12 @@ def insert_blocks(connection: sqlite3.Connection, encoded: Sequence[Encoded]) ->
         if not block.rows:
             continue
         rows += block.rows
+        served += 0 if block.shadow else block.rows
         sequence = connection.execute(
             "INSERT INTO block (model, shadow, hour, rows, core, features) VALUES (?, ?, ?, ?, ?, ?)",
             (block.model, int(block.shadow), kept.hour, block.rows, kept.core, kept.features),
         ).lastrowid
-    return last_sequence(connection, "block") if sequence is None else sequence, rows
+    return Written(last_sequence(connection, "block") if sequence is None else sequence, rows, served)
 
 
 def insert_labels(connection: sqlite3.Connection, row: tuple[str, str, float, int, bytes]) -> int:
