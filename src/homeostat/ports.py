@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,9 @@ from homeostat.records import (
     Verification,
     Version,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 R = TypeVar("R", bound=Record)
 M = TypeVar("M", bound=Mutable)
@@ -128,6 +131,19 @@ class PredictionLog(Protocol):
 
     def features_after(self, model: str, sequence: int) -> list[tuple[int, PredictionBlock]]:
         """Blocks of served rows with a higher sequence number, in order, with their features."""
+        ...
+
+    def scan(
+        self, model: str, columns: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[pa.Table]:
+        """Some columns of the served rows whose event time lies in a span (its end not included), as Arrow tables.
+
+        For reading a lot at once: nothing but those columns is read, and files of other hours are left alone. Columns
+        are `sequence`, `prediction_id`, `event_time`, `version`, `arm`, `entity`, `output`, `score`, `latency_ms`,
+        `error`, `probability.NUMBER` and `feature.NAME`; one that a part does not have is null in its rows.
+        `prediction_id` is a text, or 16 bytes (`records.ids`) in parts where every id is a UUID. Tables come in any
+        order, each as of the moment of the call. Raises `InvalidInput` for a column that no log has.
+        """
         ...
 
     def labels_after(self, model: str, sequence: int) -> list[tuple[int, LabelBlock]]:

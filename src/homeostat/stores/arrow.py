@@ -1,14 +1,13 @@
-"""Blocks of the prediction log as Arrow: how they lie in SQLite and in Parquet.
+"""Blocks of the prediction log as Arrow tables: what is sealed, scanned and given back as blocks.
 
-In SQLite a block is two Arrow IPC streams: its core, and its features. There all numeric features are one matrix,
-because thirty columns of one row cost thirty times as much to write and to read as one. In Parquet, and for whoever
-reads, each feature is a column of its own.
+A table has a column a field and a feature, whatever form its rows lay in. `prediction_id` is a text, or 16 bytes where
+every id is a UUID; `entity` is absent where every row is its own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,8 @@ import numpy.typing as npt
 
 from homeostat.frames import Columns
 from homeostat.records import LabelBlock, PredictionBlock
+from homeostat.records import ids as prediction_ids
+from homeostat.stores import packing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,190 +28,147 @@ PROBABILITY = "probability."
 MATRIX = "matrix"
 LAYOUT = b"features"
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-SHAPES = 256
+# An Arrow stream begins with it, and no MessagePack array does.
+STREAM = b"\xff\xff\xff\xff"
+
+# A block as it lies in the database: its sequence number, its core, and its features where it has any.
+Entry = tuple[int, bytes, "bytes | None"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
-    """A schema, and how it stands at the beginning of a stream."""
+class Part:
+    """Blocks with the same columns, put together: their numbers, how many rows each has, and one table of all."""
 
-    schema: pa.Schema
-    opening: bytes
+    numbers: list[int]
+    lengths: list[int]
+    table: pa.Table
+
+    @property
+    def sequence(self) -> npt.NDArray[np.int64]:
+        """The block's number for each row."""
+        return np.repeat(np.array(self.numbers, dtype=np.int64), self.lengths)
 
 
-def _shape(schema: pa.Schema) -> _Shape:
-    return _Shape(schema, bytes(schema.serialize()))
-
-
-@lru_cache(maxsize=SHAPES)
-def _core_shape(probabilities: int) -> _Shape:
-    import pyarrow as pa
-
-    text, number = pa.string(), pa.float64()
-    return _shape(
-        pa.schema(
-            [
-                ("prediction_id", text),
-                ("event_time", pa.timestamp("us", tz="UTC")),
-                ("version", pa.int64()),
-                ("arm", text),
-                ("entity", text),
-                ("output", text),
-                ("score", number),
-                ("latency_ms", number),
-                ("error", text),
-                *((f"{PROBABILITY}{index}", number) for index in range(probabilities)),
-            ]
+def gather(entries: Sequence[Entry]) -> list[Part]:
+    """Blocks as few tables: one for each set of columns, and for each form of ids."""
+    groups: dict[tuple[bool, int | None, bytes | None], list[tuple[int, packing.Core, packing.Features | None]]] = {}
+    for number, content, more in entries:
+        core, features = _unpack(content, more)
+        key = (isinstance(core.ids, bytes), core.classes, None if features is None else features.layout)
+        groups.setdefault(key, []).append((number, core, features))
+    return [
+        Part(
+            [number for number, _, _ in group],
+            [core.rows for _, core, _ in group],
+            _table([core for _, core, _ in group], [features for _, _, features in group if features is not None]),
         )
-    )
-
-
-@lru_cache(maxsize=SHAPES)
-def _features_shape(layout: tuple[tuple[str, bool], ...]) -> _Shape:
-    """The schema of a block's features; its metadata names them in order, and says which are in the matrix."""
-    import pyarrow as pa
-
-    fields = [pa.field(FEATURE + name, pa.string()) for name, is_number in layout if not is_number]
-    numbers = sum(is_number for _, is_number in layout)
-    if numbers:
-        fields.append(pa.field(MATRIX, pa.list_(pa.float64(), numbers)))
-    return _shape(pa.schema(fields, metadata={LAYOUT: json.dumps(layout)}))
-
-
-@lru_cache(maxsize=SHAPES)
-def _label_shape() -> _Shape:
-    import pyarrow as pa
-
-    return _shape(
-        pa.schema(
-            [("prediction_id", pa.string()), ("value", pa.string()), ("event_time", pa.timestamp("us", tz="UTC"))]
-        )
-    )
-
-
-def encode_core(block: PredictionBlock) -> bytes:
-    """All of a block but its features, as an Arrow IPC stream. Raises `ValueError` where lengths differ."""
-    import pyarrow as pa
-
-    text = pa.string()
-    by_class = np.empty((0, block.rows)) if block.probabilities is None else block.probabilities.T
-    probabilities = [pa.array(np.ascontiguousarray(column), pa.float64()) for column in by_class]
-    arrays = [
-        pa.array(block.ids, text),
-        _times(block.event_time),
-        pa.array(block.version, pa.int64()),
-        pa.array(block.arm, text),
-        pa.array(block.entity, text),
-        pa.array(block.output, text),
-        pa.array(block.score, pa.float64()),
-        pa.array(block.latency_ms, pa.float64()),
-        pa.array(block.error, text),
-        *probabilities,
+        for group in groups.values()
     ]
-    return _encode(arrays, _core_shape(len(probabilities)))
 
 
-def encode_features(columns: Columns) -> bytes:
-    """Features as an Arrow IPC stream. NaN stays NaN, so that what is read back is what was scored."""
+def _unpack(core: bytes, features: bytes | None) -> tuple[packing.Core, packing.Features | None]:
+    if core[:4] == STREAM or (features and features[:4] == STREAM):
+        core, features = _packed_anew(core, features)
+    return packing.unpack_core(core), packing.unpack_features(features) if features else None
+
+
+def _table(cores: list[packing.Core], features: list[packing.Features]) -> pa.Table:
     import pyarrow as pa
 
-    layout: list[tuple[str, bool]] = []
-    texts: list[npt.NDArray[Any]] = []
-    numbers: list[npt.NDArray[Any]] = []
-    for name, values in columns.items():
-        is_number = values.dtype.kind == "f"
-        layout.append((name, is_number))
-        (numbers if is_number else texts).append(values)
-    arrays = [pa.array(values, pa.string()) for values in texts]
-    if numbers:
-        flat = np.array(numbers, dtype=np.float64).T.ravel()
-        arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), len(numbers)))
-    return _encode(arrays, _features_shape(tuple(layout)))
+    lengths = [core.rows for core in cores]
+    rows, text = sum(lengths), pa.string()
+    columns: dict[str, pa.Array] = {
+        "prediction_id": _id_array([core.ids for core in cores]),
+        "event_time": pa.array(_numbers([core.event_time for core in cores], lengths, packing.INTEGER)).view(
+            pa.timestamp("us", tz="UTC")
+        ),
+        "version": pa.array(_numbers([core.version for core in cores], lengths, packing.INTEGER)),
+        "arm": pa.array(_texts([core.arm for core in cores], lengths), text),
+    }
+    if not all(core.entity is True for core in cores):
+        entities = [_ids_of(core) if core.entity is True else core.entity for core in cores]
+        columns["entity"] = pa.array(_texts(entities, lengths), text)
+    columns["output"] = pa.array(_texts([core.output for core in cores], lengths), text)
+    columns["score"] = pa.array(_numbers([core.score for core in cores], lengths, packing.FLOAT))
+    columns["latency_ms"] = pa.array(_numbers([core.latency_ms for core in cores], lengths, packing.FLOAT))
+    columns["error"] = pa.array(_texts([core.error for core in cores], lengths), text)
+    if cores[0].classes:
+        by_class = _matrix([core.probabilities for core in cores], rows, cores[0].classes)
+        columns |= {f"{PROBABILITY}{position}": pa.array(values) for position, values in enumerate(by_class)}
+    if features:
+        layout = packing.layout_of(features[0].layout)
+        numbers = iter(_matrix([one.numbers for one in features], rows, sum(is_number for _, is_number in layout)))
+        texts = iter(range(len(features[0].texts)))
+        for name, is_number in layout:
+            if is_number:
+                columns[FEATURE + name] = pa.array(next(numbers))
+            else:
+                position = next(texts)
+                columns[FEATURE + name] = pa.array(_texts([one.texts[position] for one in features], lengths), text)
+    return pa.table(columns)
 
 
-def encode_labels(block: LabelBlock) -> bytes:
-    """A block of labels as an Arrow IPC stream."""
+def _id_array(parts: Sequence[bytes | list[str]]) -> pa.Array:
     import pyarrow as pa
 
-    arrays = [pa.array(block.ids, pa.string()), pa.array(block.values, pa.string()), _times(block.event_time)]
-    return _encode(arrays, _label_shape())
+    if isinstance(parts[0], bytes):
+        whole = b"".join(parts)  # type: ignore[arg-type]
+        return pa.Array.from_buffers(
+            pa.binary(prediction_ids.KEY_BYTES), len(whole) // prediction_ids.KEY_BYTES, [None, pa.py_buffer(whole)]
+        )
+    return pa.array([id_ for part in parts for id_ in part], pa.string())
 
 
-def _times(values: npt.NDArray[np.datetime64]) -> pa.Array:
-    import pyarrow as pa
-
-    # As numbers first: the direct way costs as much as all other columns of a small block together.
-    moments = pa.array(values.astype("datetime64[us]").astype(np.int64))
-    return moments.view(pa.timestamp("us", tz="UTC"))
+def _ids_of(core: packing.Core) -> list[str]:
+    return prediction_ids.texts_of(core.ids) if isinstance(core.ids, bytes) else core.ids
 
 
-def _encode(arrays: list[pa.Array], shape: _Shape) -> bytes:
-    import pyarrow as pa
-
-    # What Arrow's own writer writes, without setting one up for each block: the schema, the rows, the end.
-    batch = pa.RecordBatch.from_arrays(arrays, schema=shape.schema)
-    return b"".join((shape.opening, batch.serialize(), END_OF_STREAM))
-
-
-def decode(content: bytes) -> pa.Table:
-    """A table from an Arrow IPC stream."""
-    import pyarrow as pa
-
-    with pa.ipc.open_stream(content) as reader:
-        return reader.read_all()
+def _numbers(values: Sequence[int | bytes], lengths: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """One array of what blocks hold: raw bytes, or one number for all rows of a block."""
+    contents: list[bytes] = []
+    for value, length in zip(values, lengths, strict=True):
+        content = value if isinstance(value, bytes) else value.to_bytes(dtype.itemsize, "little", signed=True)
+        contents.append(content * length if len(content) < length * dtype.itemsize else content)
+    return np.frombuffer(b"".join(contents), dtype)
 
 
-def layout_of(table: pa.Table) -> Hashable:
-    """What two tables must have in common to be put together."""
-    metadata = table.schema.metadata or {}
-    return (*table.column_names, metadata.get(LAYOUT))
+def _matrix(contents: Sequence[bytes], rows: int, columns: int) -> npt.NDArray[np.float64]:
+    """Matrices that lie row by row, as one, a column each."""
+    values = np.frombuffer(b"".join(contents), packing.FLOAT).reshape(rows, columns)
+    return np.ascontiguousarray(values.T)
 
 
-def typed_features(table: pa.Table) -> pa.Table:
-    """Features with a column each, named with their prefix, in the order in which they were given."""
-    import pyarrow as pa
-
-    layout = (table.schema.metadata or {}).get(LAYOUT)
-    if layout is None:
-        return table
-    numbers = iter(_matrix(table))
-    return pa.table(
-        {
-            FEATURE + name: pa.array(next(numbers)) if is_number else table.column(FEATURE + name)
-            for name, is_number in json.loads(layout)
-        }
-    )
+def _texts(values: Sequence[Any], lengths: Sequence[int]) -> list[str | None]:
+    """One list of what blocks hold: lists, or one text for all rows of a block."""
+    found: list[str | None] = []
+    for value, length in zip(values, lengths, strict=True):
+        if isinstance(value, list):
+            found += value
+        elif length == 1:
+            found.append(value)
+        else:
+            found += [value] * length
+    return found
 
 
-def _matrix(table: pa.Table) -> npt.NDArray[np.float64]:
-    """The numeric features, a row each."""
-    if MATRIX not in table.column_names:
-        return np.empty((0, table.num_rows))
-    column = table.column(MATRIX)
-    values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
-    return np.ascontiguousarray(values.reshape(table.num_rows, column.type.list_size).T)
-
-
-def to_blocks(
-    model: str, core: pa.Table, lengths: Sequence[int], *, shadow: bool, features: pa.Table | None = None
-) -> list[PredictionBlock]:
-    """The blocks of those lengths that lie in one table after each other; `features` are those of the same rows."""
-    probabilities = [name for name in core.column_names if name.startswith(PROBABILITY)]
-    probabilities.sort(key=lambda name: int(name.removeprefix(PROBABILITY)))
+def to_blocks(model: str, table: pa.Table, lengths: Sequence[int], *, shadow: bool) -> list[PredictionBlock]:
+    """The blocks of those lengths that lie in one table after each other."""
+    ids = id_texts(table)
+    by_class = probability_names(table.column_names)
     whole = PredictionBlock(
         model=model,
         shadow=shadow,
-        ids=_objects(core, "prediction_id"),
-        event_time=_moments(core),
-        version=core.column("version").to_numpy(),
-        arm=_objects(core, "arm"),
-        entity=_objects(core, "entity"),
-        output=_objects(core, "output"),
-        score=_floats(core, "score"),
-        latency_ms=_floats(core, "latency_ms"),
-        error=_objects(core, "error"),
-        features=Columns({}, core.num_rows) if features is None else _to_columns(features, core.num_rows),
-        probabilities=np.column_stack([_floats(core, name) for name in probabilities]) if probabilities else None,
+        ids=ids,
+        event_time=_moments(table),
+        version=table.column("version").to_numpy(),
+        arm=_objects(table, "arm"),
+        entity=_objects(table, "entity") if "entity" in table.column_names else ids,
+        output=_objects(table, "output"),
+        score=_floats(table, "score"),
+        latency_ms=_floats(table, "latency_ms"),
+        error=_objects(table, "error"),
+        features=_to_columns(table),
+        probabilities=np.column_stack([_floats(table, name) for name in by_class]) if by_class else None,
     )
     if len(lengths) == 1:
         return [whole]
@@ -218,19 +176,33 @@ def to_blocks(
     return [whole.take(slice(end - length, end)) for length, end in zip(lengths, ends, strict=True)]
 
 
-def _to_columns(table: pa.Table, rows: int) -> Columns:
+def probability_names(names: Sequence[str]) -> list[str]:
+    """The columns of probabilities, in the order of the classes."""
+    found = [name for name in names if name.startswith(PROBABILITY)]
+    return sorted(found, key=lambda name: int(name.removeprefix(PROBABILITY)))
+
+
+def id_texts(table: pa.Table) -> npt.NDArray[Any]:
+    """The ids of a table as texts."""
     import pyarrow as pa
 
-    layout = (table.schema.metadata or {}).get(LAYOUT)
-    if layout is not None:
-        numbers = iter(_matrix(table))
-        return Columns(
-            {
-                name: next(numbers) if is_number else _objects(table, FEATURE + name)
-                for name, is_number in json.loads(layout)
-            },
-            rows,
-        )
+    column = table.column("prediction_id")
+    if pa.types.is_string(column.type):
+        return _objects(table, "prediction_id")
+    found = np.empty(table.num_rows, dtype=object)
+    found[:] = [id_ for chunk in column.chunks for id_ in prediction_ids.texts_of(key_bytes(chunk))]
+    return found
+
+
+def key_bytes(chunk: pa.Array) -> memoryview:
+    """The bytes of ids that are held as 16 each."""
+    size = prediction_ids.KEY_BYTES
+    return memoryview(chunk.buffers()[1])[chunk.offset * size : (chunk.offset + len(chunk)) * size]
+
+
+def _to_columns(table: pa.Table) -> Columns:
+    import pyarrow as pa
+
     return Columns(
         {
             name.removeprefix(FEATURE): (
@@ -239,8 +211,44 @@ def _to_columns(table: pa.Table, rows: int) -> Columns:
             for name in table.column_names
             if name.startswith(FEATURE)
         },
-        rows,
+        table.num_rows,
     )
+
+
+# Labels, which come in larger parts, are Arrow IPC streams.
+@lru_cache(maxsize=1)
+def _label_schema() -> tuple[pa.Schema, bytes]:
+    import pyarrow as pa
+
+    schema = pa.schema(
+        [("prediction_id", pa.string()), ("value", pa.string()), ("event_time", pa.timestamp("us", tz="UTC"))]
+    )
+    return schema, bytes(schema.serialize())
+
+
+def encode_labels(block: LabelBlock) -> bytes:
+    """A block of labels as an Arrow IPC stream."""
+    import pyarrow as pa
+
+    schema, opening = _label_schema()
+    # As numbers first: the direct way costs as much as all other columns of a small block together.
+    moments = pa.array(block.event_time.astype("datetime64[us]").astype(np.int64))
+    arrays = [
+        pa.array(block.ids, pa.string()),
+        pa.array(block.values, pa.string()),
+        moments.view(pa.timestamp("us", tz="UTC")),
+    ]
+    # What Arrow's own writer writes, without setting one up for each block: the schema, the rows, the end.
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return b"".join((opening, batch.serialize(), END_OF_STREAM))
+
+
+def decode(content: bytes) -> pa.Table:
+    """A table from an Arrow IPC stream."""
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(content) as reader:
+        return reader.read_all()
 
 
 def to_labels(model: str, table: pa.Table, *, source: str, confidence: float) -> LabelBlock:
@@ -252,6 +260,37 @@ def to_labels(model: str, table: pa.Table, *, source: str, confidence: float) ->
         event_time=_moments(table),
         source=source,
         confidence=confidence,
+    )
+
+
+# Logs of earlier versions hold Arrow IPC streams: the core, and the features with a column each or as one matrix.
+def _packed_anew(core: bytes, features: bytes | None) -> tuple[bytes, bytes | None]:
+    """A block whose core or features are Arrow streams, in the present form."""
+    if core[:4] == STREAM:
+        [block] = to_blocks("", table := decode(core), [table.num_rows], shadow=False)
+        core = packing.pack_core(block, prediction_ids.packed(block.ids))
+    if features and features[:4] == STREAM:
+        features = packing.pack_features(_to_columns(_typed_features(decode(features))))
+    return core, features
+
+
+def _typed_features(table: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    layout = (table.schema.metadata or {}).get(LAYOUT)
+    if layout is None:
+        return table
+    values = np.empty((0, table.num_rows))
+    if MATRIX in table.column_names:
+        column = table.column(MATRIX)
+        flat = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+        values = np.ascontiguousarray(flat.reshape(table.num_rows, column.type.list_size).T)
+    numbers = iter(values)
+    return pa.table(
+        {
+            FEATURE + name: pa.array(next(numbers)) if is_number else table.column(FEATURE + name)
+            for name, is_number in json.loads(layout)
+        }
     )
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -15,7 +15,12 @@ import numpy as np
 from homeostat.errors import Conflict, NotFound, StaleRevision
 from homeostat.ports import M, R
 from homeostat.records import LabelBlock, Mutable, PredictionBlock, Record
+from homeostat.records.ids import packed
+from homeostat.stores import arrow, packing, scanning
 from homeostat.stores.schema import SCHEMA, encode, model_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class MemoryControlStore:
@@ -176,6 +181,19 @@ class MemoryPredictionLog:
 
     def features_after(self, model: str, sequence: int) -> list[tuple[int, PredictionBlock]]:
         return [(number, block) for number, block in self.blocks_after(model, sequence) if not block.shadow]
+
+    def scan(
+        self, model: str, columns: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[pa.Table]:
+        scanning.check_columns(columns)
+        first, end = scanning.microseconds(since, until)
+        entries = [
+            (number, packing.pack_core(block, packed(block.ids)), packing.pack_features(block.features))
+            for number, block in self.features_after(model, 0)
+        ]
+        for part in arrow.gather(entries):
+            table = part.table.append_column("sequence", [part.sequence])
+            yield scanning.narrowed(table, columns, since=first, until=end)
 
     def labels_after(self, model: str, sequence: int) -> list[tuple[int, LabelBlock]]:
         return _after(self._labels.get(model, []), sequence)

@@ -28,6 +28,7 @@ from homeostat.controllers.seal import SealController
 from homeostat.controllers.tally import Tally, TallyController, stored_tally, tally_of
 from homeostat.controllers.views import ModelView, open_view
 from homeostat.errors import IntegrityError, UnknownModel
+from homeostat.feedback.labelled import LABEL, column_of, labelled_rows, moments_of
 from homeostat.frames import Columns, Kind, concatenate
 from homeostat.journal import latest_route
 from homeostat.monitoring.service import Monitoring
@@ -43,7 +44,6 @@ from homeostat.records import (
     Stage,
     Task,
     Version,
-    as_datetime64,
 )
 from homeostat.registry.service import Registry, VersionDraft, integrity_finding
 from homeostat.retraining.service import Candidate, LabelledRows, Retraining, join_history
@@ -70,30 +70,39 @@ class ModelCompiler:
 class LoggedRows:
     """Training rows: the history that is kept with a version, then what was logged and labelled since."""
 
-    def __init__(self, log: PredictionLog, registry: Registry, view: Callable[[str], ModelView]) -> None:
+    def __init__(self, log: PredictionLog, registry: Registry) -> None:
         self._log = log
         self._registry = registry
-        self._view = view
 
     def extract(self, model: str, task: Task, kinds: dict[str, Kind], *, until: datetime) -> LabelledRows:
         """All labelled rows whose label had come by then, in time order."""
-        view = self._view(model)
-        view.joined.follow()
-        rows = view.joined.rows()
-        blocks = [block for _, block in self._log.features_after(model, 0)]
-        # The joined table and the log hold the served rows in the same order; the log may have grown since.
-        chosen = np.flatnonzero(rows.labelled & (rows.label_time <= as_datetime64(until).astype(np.int64)))
-        columns = Columns({name: np.array([]) for name in kinds}, 0)
-        if len(chosen):
-            columns = concatenate([block.features.select(kinds) for block in blocks]).take(chosen)
-        if task is Task.REGRESSION:
-            target: npt.NDArray[Any] = rows.value[chosen]
-        else:
-            target = np.array(rows.classes, dtype=object)[rows.label[chosen]] if len(chosen) else np.array([], object)
+        features = [f"feature.{name}" for name in kinds]
+        wanted = ["sequence", "event_time", *features]
+        tables = list(labelled_rows(self._log, model, wanted, labelled_until=until))
+        parts = [
+            Columns(
+                {
+                    name: column_of(table, feature, is_number=kind.is_number)
+                    for feature, (name, kind) in zip(features, kinds.items(), strict=True)
+                },
+                table.num_rows,
+            )
+            for table in tables
+        ]
+        columns = concatenate(parts) if parts else Columns({name: np.array([]) for name in kinds}, 0)
+        target = _joined_up([column_of(table, LABEL, is_number=False) for table in tables], np.dtype(object))
+        times = _joined_up([moments_of(table) for table in tables], np.dtype(np.int64))
+        written = _joined_up([table.column("sequence").to_numpy() for table in tables], np.dtype(np.int64))
         # Rows of concurrent requests are logged in any order; what is learned from them must not depend on it.
-        order = np.argsort(rows.event_time[chosen], kind="stable")
-        logged = LabelledRows(columns.take(order), target[order], rows.event_time[chosen][order])
+        order = np.lexsort((written, times))
+        if task is Task.REGRESSION:
+            target = target.astype(np.float64)
+        logged = LabelledRows(columns.take(order), target[order], times[order])
         return join_history(self._registry.history_rows(model), logged)
+
+
+def _joined_up(parts: Sequence[npt.NDArray[Any]], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    return np.concatenate(parts) if parts else np.array([], dtype=dtype)
 
 
 class CandidateRegistrar:
@@ -298,7 +307,7 @@ def open_system(
             finally:
                 turn.release()
 
-    retraining = Retraining(store, LoggedRows(log, registry, view), CandidateRegistrar(registry), import_trainer)
+    retraining = Retraining(store, LoggedRows(log, registry), CandidateRegistrar(registry), import_trainer)
     rollouts = Rollouts(store, registry, registry.rollback_target)
     holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     controllers: list[Controller] = [

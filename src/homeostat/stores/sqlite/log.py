@@ -4,109 +4,164 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from homeostat.errors import StorageFailed
 from homeostat.records import LabelBlock, PredictionBlock, as_datetime64
-from homeostat.stores import arrow
-from homeostat.stores.parquet import Entry, SealedReader, group_blocks, hour_folder, remove_leftovers, write_sealed
+from homeostat.stores import arrow, scanning
+from homeostat.stores.overflow import Overflow, Policy, SpilledBlock
+from homeostat.stores.parquet import SealedReader, hour_folder, remove_leftovers, write_sealed
+from homeostat.stores.spill import SpillFolder
+from homeostat.stores.sqlite import tables
 from homeostat.stores.sqlite.database import Database, is_busy
-from homeostat.stores.sqlite.writer import GroupWriter
+from homeostat.stores.sqlite.writer import WAIT_SECONDS, GroupWriter
 
-SCHEMA_VERSION = 1
-SERVED = -1
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 IDS_AT_ONCE = 500
 SEALING_SECONDS = 5.0
-
-_SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS block (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT, model TEXT NOT NULL, shadow INTEGER NOT NULL, hour INTEGER NOT NULL,
-    rows INTEGER NOT NULL, core BLOB NOT NULL, features BLOB NOT NULL)""",
-    "CREATE INDEX IF NOT EXISTS block_by_model ON block (model, sequence)",
-    "CREATE INDEX IF NOT EXISTS block_by_hour ON block (hour, model, shadow)",
-    """CREATE TABLE IF NOT EXISTS seen (
-    model TEXT NOT NULL, prediction_id TEXT NOT NULL, version INTEGER NOT NULL,
-    PRIMARY KEY (model, prediction_id, version)) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS label (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT, model TEXT NOT NULL, source TEXT NOT NULL, confidence REAL NOT NULL,
-    rows INTEGER NOT NULL, body BLOB NOT NULL)""",
-    "CREATE INDEX IF NOT EXISTS label_by_model ON label (model, sequence)",
-    """CREATE TABLE IF NOT EXISTS sealed (
-    path TEXT PRIMARY KEY, model TEXT NOT NULL, shadow INTEGER NOT NULL, first INTEGER NOT NULL,
-    last INTEGER NOT NULL, rows INTEGER NOT NULL, sha256 TEXT NOT NULL)""",
-    f"PRAGMA user_version={SCHEMA_VERSION}",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """A block as it goes into the database. All that can fail without the database is done by then."""
-
-    block: PredictionBlock
-    keys: list[tuple[str, str, int]]
-    hour: int
-    core: bytes
-    features: bytes
 
 
 class SqlitePredictionLog:
     """The log in one SQLite file, beside a folder of Parquet files for closed hours.
 
-    One thread writes what all others append, many blocks in one transaction in WAL mode: once `append` returns, the
-    rows survive the death of the process, and with `durability="power"` that of the machine. Readers never wait.
+    What threads append at once goes into one transaction in WAL mode: once `append` returns, the rows survive the
+    death of the process, and with `durability="power"` that of the machine. Readers never wait.
+
+    At most `queue_appends` and `queue_bytes` wait to be written, none longer than `wait_seconds`. What becomes of rows
+    that can't be written is the `policy`: `block` raises `StorageFailed`, `spill` keeps them in a file of
+    `spill_folder`, which is replayed once the log is back, `drop` lets them go. Every row is counted.
     """
 
-    def __init__(self, path: Path, sealed_folder: Path, *, durability: str = "process") -> None:
+    def __init__(
+        self,
+        path: Path,
+        sealed_folder: Path,
+        *,
+        durability: str = "process",
+        policy: str = Policy.BLOCK,
+        spill_folder: Path | None = None,
+        wait_seconds: float = WAIT_SECONDS,
+        queue_appends: int | None = None,
+        queue_bytes: int | None = None,
+    ) -> None:
         self._folder = sealed_folder
         self._sealed = SealedReader(sealed_folder)
         self._sealing_lock = threading.Lock()
-        self._database = Database(path, durability=durability)
-        self._writer = GroupWriter(self._database, _not_written)
+        self._database = Database(path, durability=durability, busy_seconds=wait_seconds)
+        self._writer = GroupWriter(
+            self._database,
+            _not_written,
+            wait_seconds=wait_seconds,
+            most_jobs=queue_appends,
+            most_bytes=queue_bytes,
+        )
         self._counts = threading.Lock()
-        self._written = 0
-        self._failed = 0
+        self.counted: Counter[str] = Counter()
+        # Who is told of served rows as they are counted.
+        self.on_count: Callable[[str, int], object] = lambda _kind, _rows: None
+        self._sequence = 0
         try:
-            self._database.prepare(_is_ready, _create)
+            self._database.prepare(tables.is_ready, tables.create)
+            self._overflow = Overflow(
+                Policy(policy),
+                SpillFolder(spill_folder or path.with_suffix(".spilled"), durability=durability),
+                probe=lambda: self._writer.do(lambda _: None),
+                replay=self._replay,
+            )
         except (OSError, sqlite3.Error) as error:
             raise StorageFailed(f"The prediction log {path} can't be opened: {error}.") from error
 
     @property
     def written(self) -> int:
         """How many prediction rows this process has written; those that were there already do not count."""
-        return self._written
+        return self.counted["written"]
 
     @property
     def failed(self) -> int:
-        """How many prediction rows this process could not write; their callers were told."""
-        return self._failed
+        """How many prediction rows this process could not keep; their callers were told."""
+        return self.counted["failed"]
+
+    @property
+    def spilled(self) -> int:
+        """How many prediction rows of this process went to its spill file."""
+        return self.counted["spilled"]
+
+    @property
+    def replayed(self) -> int:
+        """How many prediction rows this process brought from spill files into the log."""
+        return self.counted["replayed"]
+
+    @property
+    def dropped(self) -> int:
+        """How many prediction rows of this process were answered and not kept, because the policy is to drop."""
+        return self.counted["dropped"]
+
+    @property
+    def trouble(self) -> str:
+        """Why rows go past the log now; empty while it takes them."""
+        return self._overflow.trouble
+
+    def watch(self, on_count: Callable[[str, int], object], on_trouble: Callable[[str], object]) -> None:
+        """Say who is told of served rows as they are counted, and of why the log fails; well again is an empty text."""
+        self.on_count, self._overflow.on_trouble = on_count, on_trouble
 
     def queue_depth(self) -> int:
         """How many appends wait to be written now."""
         return self._writer.queue_depth()
 
     def append(self, blocks: Sequence[PredictionBlock]) -> int:
+        served = sum(block.rows for block in blocks if not block.shadow)
         try:
-            encoded = [_encode(block) for block in blocks]
+            encoded = [tables.encode(block) for block in blocks]
+            if self._overflow.is_away:
+                return self._past_the_log(encoded, None)
             size = sum(len(one.core) + len(one.features) for one in encoded)
-            sequence, rows = self._writer.do(lambda connection: _insert_blocks(connection, encoded), size=size)
+            try:
+                written = self._writer.do(lambda connection: tables.insert_blocks(connection, encoded), size=size)
+            except StorageFailed as error:
+                if self._writer.is_closed:
+                    raise
+                return self._past_the_log(encoded, error)
         except BaseException:
-            with self._counts:
-                self._failed += sum(block.rows for block in blocks)
+            self._count("failed", sum(block.rows for block in blocks), served)
             raise
+        self._sequence = written.sequence
+        self._count("written", written.rows, written.served)
+        return written.sequence
+
+    def _past_the_log(self, encoded: Sequence[tables.Encoded], error: StorageFailed | None) -> int:
+        self._overflow.take(
+            [SpilledBlock(one.block.model, one.block.shadow, one.core, one.features) for one in encoded], error
+        )
+        self._count(
+            self._overflow.outcome,
+            sum(one.block.rows for one in encoded),
+            sum(one.block.rows for one in encoded if not one.block.shadow),
+        )
+        return self._sequence
+
+    def _replay(self, blocks: Sequence[PredictionBlock]) -> None:
+        encoded = [tables.encode(block) for block in blocks]
+        written = self._writer.do(lambda connection: tables.insert_blocks(connection, encoded))
+        self._count("replayed", written.rows, written.served)
+
+    def _count(self, kind: str, rows: int, served: int) -> None:
         with self._counts:
-            self._written += rows
-        return sequence
+            self.counted[kind] += rows
+        if served:
+            self.on_count(kind, served)
 
     def append_labels(self, block: LabelBlock) -> int:
         body = arrow.encode_labels(block)
         row = (block.model, block.source, block.confidence, block.rows, body)
-        return self._writer.do(lambda connection: _insert_labels(connection, row), size=len(body))
+        return self._writer.do(lambda connection: tables.insert_labels(connection, row), size=len(body))
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -140,16 +195,50 @@ class SqlitePredictionLog:
             ).fetchall()
         found = self._sealed.blocks(model, files, sequence, features=features) if files else []
         for shadow in (False, True):
-            entries = [
-                (number, arrow.decode(core), arrow.decode(blob) if features else None)
-                for number, role, core, blob in rows
-                if bool(role) is shadow
-            ]
-            for numbers, lengths, core, columns in group_blocks(entries):
-                blocks = arrow.to_blocks(model, core, lengths, shadow=shadow, features=columns)
-                found += zip(numbers, blocks, strict=True)
+            for part in arrow.gather([row[:1] + row[2:] for row in rows if bool(row[1]) is shadow]):
+                found += zip(part.numbers, arrow.to_blocks(model, part.table, part.lengths, shadow=shadow), strict=True)
         found.sort(key=lambda entry: entry[0])
         return found
+
+    def scan(
+        self, model: str, columns: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[pa.Table]:
+        scanning.check_columns(columns)
+        first, end = scanning.microseconds(since, until)
+        # One snapshot over both, as above. A block's hour is that of its latest row, so the earliest hour prunes.
+        with self._reading() as connection:
+            files = connection.execute(
+                "SELECT path, sha256, earliest, latest FROM sealed WHERE model = ? AND shadow = 0 "
+                "AND coalesce(earliest < ? AND latest >= ?, 1) ORDER BY first",
+                (model, end, first),
+            ).fetchall()
+            with_features = any(name.startswith(arrow.FEATURE) for name in columns)
+            rows = connection.execute(
+                f"SELECT sequence, core, {'features' if with_features else 'NULL'} FROM block "  # noqa: S608
+                "WHERE model = ? AND shadow = 0 AND hour >= ? ORDER BY sequence",
+                (model, max(first // tables.MICROSECONDS, -(2**62))),
+            ).fetchall()
+        return self._scanned(columns, files, rows, since=first, until=end)
+
+    def _scanned(
+        self,
+        columns: Sequence[str],
+        files: Sequence[tuple[str, str, int | None, int | None]],
+        rows: Sequence[arrow.Entry],
+        *,
+        since: int,
+        until: int,
+    ) -> Iterator[pa.Table]:
+        for path, sha256, earliest, latest in files:
+            known = (
+                scanning.BEGINNING if earliest is None else earliest,
+                scanning.END if latest is None else latest,
+            )
+            wanted = scanning.needed(columns, *known, since=since, until=until)
+            yield scanning.narrowed(self._sealed.scan(path, sha256, wanted), columns, since=since, until=until)
+        for part in arrow.gather(rows):
+            table = part.table.append_column("sequence", [part.sequence])
+            yield scanning.narrowed(table, columns, since=since, until=until)
 
     def labels_after(self, model: str, sequence: int) -> list[tuple[int, LabelBlock]]:
         with self._reading() as connection:
@@ -164,17 +253,15 @@ class SqlitePredictionLog:
         ]
 
     def count_served(self, model: str, ids: Sequence[str]) -> int:
-        found = 0
         with self._reading() as connection:
-            for start in range(0, len(ids), IDS_AT_ONCE):
-                part = ids[start : start + IDS_AT_ONCE]
-                marks = ", ".join("?" * len(part))
-                query = f"SELECT count(*) FROM seen WHERE model = ? AND version = ? AND prediction_id IN ({marks})"  # noqa: S608
-                found += int(connection.execute(query, (model, SERVED, *part)).fetchone()[0])
-        return found
+            return sum(
+                tables.count_known(connection, model, ids[start : start + IDS_AT_ONCE])
+                for start in range(0, len(ids), IDS_AT_ONCE)
+            )
 
     def seal(self, before: datetime) -> int:
-        limit = _hour(as_datetime64(before))
+        limit = tables.hour_of(as_datetime64(before))
+        self._overflow.look()
         with self._reading() as connection:
             # The cheap question first: mostly there is nothing to seal.
             if connection.execute("SELECT 1 FROM block WHERE hour < ? LIMIT 1", (limit,)).fetchone() is None:
@@ -226,16 +313,27 @@ class SqlitePredictionLog:
             registered = {path for (path,) in connection.execute(query, (f"{place}/", f"{place}0"))}
         if not rows:
             return 0
-        entries: list[Entry] = [
-            (number, arrow.decode(core), arrow.decode(blob) if blob else None) for number, core, blob in rows
-        ]
         remove_leftovers(self._folder, model, hour, registered, shadow=bool(shadow))
-        files = write_sealed(self._folder, model, hour, entries, shadow=bool(shadow))
+        files = write_sealed(self._folder, model, hour, arrow.gather(rows), shadow=bool(shadow))
 
         def register(connection: sqlite3.Connection) -> int:
             connection.executemany(
-                "INSERT INTO sealed (path, model, shadow, first, last, rows, sha256) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(file.path, model, shadow, file.first, file.last, file.rows, file.sha256) for file in files],
+                "INSERT INTO sealed (path, model, shadow, first, last, rows, sha256, earliest, latest) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        file.path,
+                        model,
+                        shadow,
+                        file.first,
+                        file.last,
+                        file.rows,
+                        file.sha256,
+                        file.earliest,
+                        file.latest,
+                    )
+                    for file in files
+                ],
             )
             connection.executemany("DELETE FROM block WHERE sequence = ?", [(row[0],) for row in rows])
             return sum(file.rows for file in files)
@@ -244,23 +342,9 @@ class SqlitePredictionLog:
 
     def close(self) -> None:
         """Write what waits, and close the file. Calls after it raise `StorageFailed`."""
+        self._overflow.close()
         self._writer.close()
         self._database.close()
-
-
-def _is_ready(connection: sqlite3.Connection) -> bool:
-    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if found > SCHEMA_VERSION:
-        raise StorageFailed(
-            f"The prediction log was written by a newer Homeostat (schema {found}, this one knows {SCHEMA_VERSION}). "
-            "Upgrade: pip install -U homeostat."
-        )
-    return found == SCHEMA_VERSION
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    for statement in _SCHEMA:
-        connection.execute(statement)
 
 
 def _not_written(error: BaseException) -> str:
@@ -269,70 +353,3 @@ def _not_written(error: BaseException) -> str:
 
 def _not_sealed(error: BaseException) -> str:
     return f"Closed hours can't be sealed: {error}. Their rows stay in the database; the next sealing tries again."
-
-
-def _encode(block: PredictionBlock) -> _Encoded:
-    versions = block.version.tolist() if block.shadow else [SERVED] * block.rows
-    return _Encoded(
-        block=block,
-        keys=[(block.model, id_, version) for id_, version in zip(block.ids, versions, strict=True)],
-        hour=_hour(block.event_time.max()) if block.rows else 0,
-        core=arrow.encode_core(block),
-        features=b"" if block.shadow else arrow.encode_features(block.features),
-    )
-
-
-def _insert_blocks(connection: sqlite3.Connection, encoded: Sequence[_Encoded]) -> tuple[int, int]:
-    """Write blocks; returns the last sequence number and how many rows were new."""
-    sequence, rows = None, 0
-    for given in encoded:
-        fresh = _fresh_rows(connection, given)
-        kept = given if fresh is None else _encode(given.block.take(fresh))
-        if not kept.block.rows:
-            continue
-        rows += kept.block.rows
-        sequence = connection.execute(
-            "INSERT INTO block (model, shadow, hour, rows, core, features) VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                kept.block.model,
-                int(kept.block.shadow),
-                kept.hour,
-                kept.block.rows,
-                kept.core,
-                kept.features,
-            ),
-        ).lastrowid
-    return _last_sequence(connection, "block") if sequence is None else sequence, rows
-
-
-def _insert_labels(connection: sqlite3.Connection, row: tuple[str, str, float, int, bytes]) -> int:
-    insert = "INSERT INTO label (model, source, confidence, rows, body) VALUES (?, ?, ?, ?, ?)"
-    return connection.execute(insert, row).lastrowid or _last_sequence(connection, "label")
-
-
-def _fresh_rows(connection: sqlite3.Connection, given: _Encoded) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
-    """Which rows of a block the log does not hold yet, `None` for all; the first of two with one id wins."""
-    insert = "INSERT OR IGNORE INTO seen (model, prediction_id, version) VALUES (?, ?, ?)"
-    if len(given.keys) == 1:
-        # The common case of a server: one row, of which one insert says all.
-        return None if connection.execute(insert, given.keys[0]).rowcount == 1 else np.zeros(1, dtype=bool)
-    connection.execute("SAVEPOINT ids")
-    before = connection.total_changes
-    connection.executemany(insert, given.keys)
-    if connection.total_changes - before == len(given.keys):
-        connection.execute("RELEASE ids")
-        return None
-    # Some are there already: insert them one by one to see which.
-    connection.execute("ROLLBACK TO ids")
-    fresh = np.array([connection.execute(insert, key).rowcount == 1 for key in given.keys], dtype=bool)
-    connection.execute("RELEASE ids")
-    return fresh
-
-
-def _last_sequence(connection: sqlite3.Connection, table: str) -> int:
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _hour(moment: np.datetime64) -> int:
-    return int(moment.astype("datetime64[h]").astype(np.int64))

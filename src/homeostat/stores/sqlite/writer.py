@@ -1,34 +1,42 @@
-"""Group commit: one thread of a process writes what all others hand it, many jobs in one transaction."""
+"""Group commit: of the threads that append at once, one writes for all of them, many jobs in one transaction.
+
+No thread of its own: who finds nobody writing does it, and hands the rest of the queue to the next in line after one
+transaction. An append that meets no other costs no switch between threads.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from homeostat.errors import StorageFailed
-from homeostat.stores.sqlite.database import Database, writing
+from homeostat.stores.sqlite.database import Connection, Database, writing
 
 T = TypeVar("T")
 
 # What waits at most, and what one transaction takes: enough for all threads of a server, little enough to hold.
 QUEUE_JOBS, QUEUE_BYTES = 1024, 64 * 2**20
 GROUP_JOBS, GROUP_BYTES = 256, 16 * 2**20
+WAIT_SECONDS = 30.0
+CLOSED = "The prediction log is closed. Open it again to write."
 
 
 class _Job(Generic[T]):
-    """Work for the writer, and what came of it."""
+    """Work to be committed, and what came of it. `leads` tells its thread to write the next group."""
 
-    __slots__ = ("done", "error", "result", "size", "work")
+    __slots__ = ("done", "error", "leads", "result", "size", "work")
 
     def __init__(self, work: Callable[[sqlite3.Connection], T], size: int) -> None:
         self.work = work
         self.size = size
         self.result: T | None = None
         self.error: BaseException | None = None
-        # A lock that the writer opens is the cheapest thing that a thread can wait for.
+        self.leads = False
+        # A lock that somebody else opens is the cheapest thing that a thread can wait for.
         self.done = threading.Lock()
         self.done.acquire()
 
@@ -36,84 +44,117 @@ class _Job(Generic[T]):
 class GroupWriter:
     """Commits jobs in the order in which they were handed in. Work may be done twice, the first time in vain.
 
-    The thread starts with the first job. A job that fails is undone alone; a transaction that can't be begun or
-    committed fails all of its jobs.
+    A job that fails is undone alone; a transaction that can't be begun or committed fails all of its jobs. At most
+    `most_jobs` and `most_bytes` wait, and none longer than `wait_seconds` before somebody takes it up.
     """
 
-    def __init__(self, database: Database, describe: Callable[[BaseException], str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        describe: Callable[[BaseException], str],
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        most_jobs: int | None = None,
+        most_bytes: int | None = None,
+    ) -> None:
         self._database = database
         self._describe = describe
+        self._wait_seconds = wait_seconds
+        self._most_jobs, self._most_bytes = most_jobs, most_bytes
         self._changed = threading.Condition()
         self._waiting: deque[_Job[Any]] = deque()
         self._bytes = 0
-        self._thread: threading.Thread | None = None
+        self._connection: Connection | None = None
+        self.is_writing = False
         self.is_closed = False
 
     def do(self, work: Callable[[sqlite3.Connection], T], *, size: int = 0) -> T:
         """Hand work in, and wait until it is committed; `size` is about how many bytes it holds.
 
-        Waits first where too much is waiting already. Raises what the work raises, or `StorageFailed`.
+        Waits first where too much is waiting already. Raises what the work raises, or `StorageFailed`, also where it
+        was not taken up in time: then it will not be done.
         """
         job = _Job(work, size)
+        deadline = time.monotonic() + self._wait_seconds
         with self._changed:
             while not self.is_closed and self._is_full(size):
-                self._changed.wait()
+                if not self._changed.wait(deadline - time.monotonic()):
+                    raise self._too_late()
             if self.is_closed:
-                raise StorageFailed("The prediction log is closed. Open it again to write.")
+                raise StorageFailed(CLOSED)
             self._waiting.append(job)
             self._bytes += size
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="homeostat-log-writer", daemon=True)
-                self._thread.start()
-            if len(self._waiting) == 1:
-                self._changed.notify_all()
-        job.done.acquire()
+            job.leads = not self.is_writing
+            self.is_writing = True
+        if not job.leads:
+            self._wait(job, deadline)
+        if job.leads:
+            self._lead()
         if job.error is None:
             return cast("T", job.result)
         if isinstance(job.error, sqlite3.Error | OSError):
             raise StorageFailed(self._describe(job.error)) from job.error
         raise job.error
 
+    def _wait(self, job: _Job[Any], deadline: float) -> None:
+        if job.done.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return
+        with self._changed:
+            if not job.leads and job in self._waiting:
+                self._waiting.remove(job)
+                self._bytes -= job.size
+                self._changed.notify_all()
+                raise self._too_late()
+        # Somebody writes it just now, and what comes of that is the answer; or it is its own turn to write.
+        job.done.acquire()
+
+    def _too_late(self) -> StorageFailed:
+        return StorageFailed(
+            f"The prediction log is held up: {len(self._waiting):,} appends wait, and this one has waited for "
+            f"{self._wait_seconds:g} seconds. None of its rows were kept; try again."
+        )
+
     def _is_full(self, size: int) -> bool:
         # One job that is larger than all the room there is goes in alone.
-        return len(self._waiting) >= QUEUE_JOBS or (bool(self._waiting) and self._bytes + size > QUEUE_BYTES)
+        most_jobs = QUEUE_JOBS if self._most_jobs is None else self._most_jobs
+        most_bytes = QUEUE_BYTES if self._most_bytes is None else self._most_bytes
+        return len(self._waiting) >= most_jobs or (bool(self._waiting) and self._bytes + size > most_bytes)
 
     def queue_depth(self) -> int:
         """How many jobs wait to be written."""
         return len(self._waiting)
 
     def close(self) -> None:
-        """Take nothing more in, write what waits, and stop."""
+        """Take nothing more in, let those who wait write, and close the connection."""
         with self._changed:
             self.is_closed = True
-            thread = self._thread
             self._changed.notify_all()
-        if thread is not None:
-            thread.join()
-
-    def _run(self) -> None:
-        connection: sqlite3.Connection | None = None
-        while group := self._next_group():
-            try:
-                connection = connection or self._database.connect()
-                _write(connection, group)
-            except BaseException as error:
-                # Whatever a job had come to, its transaction is not there. Each gets an error of its own, because
-                # the threads that raise them add their traces.
-                for job in group:
-                    job.error = job.error or _lost(error, self._describe(error))
-                if connection is not None:
-                    connection.close()
-                connection = None
-            for job in group:
-                job.done.release()
+            while self.is_writing:
+                self._changed.wait()
+            connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
+    def _lead(self) -> None:
+        """Write one group, which the own job is in, and make the first of those who wait then write the next one."""
+        group = self._next_group()
+        try:
+            self._commit(group)
+        finally:
+            with self._changed:
+                following = self._waiting[0] if self._waiting else None
+                if following is None:
+                    self.is_writing = False
+                else:
+                    following.leads = True
+                self._changed.notify_all()
+            for job in group:
+                job.done.release()
+            if following is not None:
+                following.done.release()
+
     def _next_group(self) -> list[_Job[Any]]:
         with self._changed:
-            while not self._waiting and not self.is_closed:
-                self._changed.wait()
             group: list[_Job[Any]] = []
             size = 0
             while self._waiting and len(group) < GROUP_JOBS and (not group or size < GROUP_BYTES):
@@ -123,6 +164,39 @@ class GroupWriter:
             self._bytes -= size
             self._changed.notify_all()
         return group
+
+    def _commit(self, group: Sequence[_Job[Any]]) -> None:
+        try:
+            self._written(group)
+        except BaseException as error:
+            # Whatever a job had come to, its transaction is not there. Each gets an error of its own, because the
+            # threads that raise them add their traces.
+            for job in group:
+                job.error = job.error or _lost(error, self._describe(error))
+            connection = self._connection
+            # Of a file that was deleted and could not be brought back yet, this connection is all that is left.
+            if connection is not None and not self._database.is_displaced(connection):
+                self._connection = None
+                connection.close()
+
+    def _written(self, group: Sequence[_Job[Any]]) -> None:
+        try:
+            if self._connection is None:
+                self._connection = self._database.connect()
+            _write(self._connection, group)
+        except (sqlite3.Error, OSError):
+            if not self._database.is_displaced(self._connection):
+                raise
+        else:
+            if not self._database.is_displaced(self._connection):
+                return
+        # Somebody deleted the file. What was just committed may be in the old one alone: it is written again, and
+        # rows that were saved from there count once.
+        self._database.restore(self._connection)
+        self._connection = self._database.connect()
+        for job in group:
+            job.error = None
+        _write(self._connection, group)
 
 
 def _write(connection: sqlite3.Connection, group: Sequence[_Job[Any]]) -> None:
