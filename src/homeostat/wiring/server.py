@@ -232,7 +232,7 @@ def _operations(
     if role.serves:
         # The router tries them in order: what is asked most comes first.
         made += data_plane.operations(plane)
-        made += inference_protocol.operations(plane, control.versions, health.protocol_ready)
+        made += inference_protocol.operations(plane, control, health.protocol_ready, most_bytes=serve.body_bytes)
     made += health.operations()
     made.append(_metrics_operation(metrics, StateCollector(control)))
     if role.orders:

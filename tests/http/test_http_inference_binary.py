@@ -1,0 +1,210 @@
+"""Binary tensors of the Open Inference Protocol: every datatype in, the same answers out, in JSON or in bytes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+INFER = "/v2/models/{}/infer"
+ROWS = [[1.5, -0.25], [-1.0, -1.0], [0.5, 2.0]]
+LOAN = [[120.0, "red", 1.0], [30.0, "blue", 0.0], [float("nan"), "größer", 1.0]]
+WHOLE = ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"]
+
+
+@pytest.fixture(scope="module")
+def wire() -> ModuleType:
+    import importlib.util
+    from pathlib import Path
+
+    spec = importlib.util.spec_from_file_location("binary_tensors", Path(__file__).with_name("binary_tensors.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def plain(app: Any, model: str, instances: list[Any]) -> dict[str, Any]:
+    answer = app.post(f"/models/{model}/batch_predict", {"instances": instances})
+    assert answer.status == 200, answer.content
+    return answer.json
+
+
+def infer(app: Any, model: str, request: tuple[bytes, dict[str, str]], **headers: str) -> Any:
+    answer = app.post(INFER.format(model), request[0], headers=request[1] | headers)
+    assert answer.status == 200, answer.content
+    return answer
+
+
+@pytest.mark.parametrize("datatype", ["FP64", "FP32", "FP16"])
+@pytest.mark.parametrize("content_type", ["application/octet-stream", "application/json", "text/plain", ""])
+def test_a_matrix_of_floats_is_scored_and_logged(used: Any, wire: ModuleType, datatype: str, content_type: str) -> None:
+    request = wire.request(wire.tensor("rows", ROWS, datatype), id="7")
+    answer = infer(used, "spam", request, **({"content-type": content_type} if content_type else {}))
+    outputs, known = wire.unpacked(answer), plain(used, "spam", ROWS)
+    assert answer.json["id"] == "7"
+    assert outputs["prediction"] == known["predictions"]
+    assert outputs["probability"] == known["probabilities"]
+    logged = used.logged("spam")
+    assert [list(logged[id_]["features"].values()) for id_ in outputs["prediction_id"]] == ROWS
+
+
+def test_one_tensor_a_column_in_any_order_and_shape(used: Any, wire: ModuleType) -> None:
+    columns = [[row[place] for row in ROWS] for place in (0, 1)]
+    known = plain(used, "spam", ROWS)["probabilities"]
+    for shape in ([3], [3, 1]):
+        for mixed in (False, True):
+            length = wire.tensor("length", columns[1], "FP64", shape)
+            if mixed:
+                length = ({"name": "length", "shape": shape, "datatype": "FP64", "data": columns[1]}, b"")
+            request = wire.request(length, wire.tensor("links", columns[0], "FP64", shape))
+            assert wire.unpacked(infer(used, "spam", request))["probability"] == known
+
+
+@pytest.mark.parametrize("datatype", WHOLE)
+def test_whole_numbers_of_every_width_are_numbers_and_booleans(used: Any, wire: ModuleType, datatype: str) -> None:
+    top = int(np.iinfo(wire.DTYPES[datatype]).max)
+    low = int(np.iinfo(wire.DTYPES[datatype]).min)
+    rows = [[top, low], [1, 0]]
+    answer = infer(used, "price", wire.request(wire.tensor("rows", rows, datatype)))
+    outputs = wire.unpacked(answer)
+    assert outputs["prediction"] == plain(used, "price", rows)["predictions"]
+    logged = used.logged("price")[outputs["prediction_id"][0]]["features"]
+    assert list(logged.values()) == [float(top), float(low)]
+    request = wire.request(
+        wire.tensor("amount", [1, 2], datatype),
+        wire.tensor("colour", ["red", "red"], "BYTES"),
+        wire.tensor("member", [1, 0], datatype),
+    )
+    members = wire.unpacked(infer(used, "loan", request))
+    assert members["probability"] == plain(used, "loan", [[1, "red", True], [2, "red", False]])["probabilities"]
+
+
+@pytest.mark.parametrize("datatype", ["BOOL", "UINT8", "INT64", "FP16", "FP64"])
+def test_columns_of_every_kind(used: Any, wire: ModuleType, datatype: str) -> None:
+    known = plain(used, "loan", [[row[0] if row[0] == row[0] else None, row[1], bool(row[2])] for row in LOAN])
+    request = wire.request(
+        wire.tensor("amount", [row[0] for row in LOAN], "FP32"),
+        wire.tensor("colour", [row[1] for row in LOAN], "BYTES"),
+        wire.tensor("member", [row[2] for row in LOAN], datatype),
+    )
+    outputs = wire.unpacked(infer(used, "loan", request))
+    assert outputs["probability"] == known["probabilities"]
+    logged = [used.logged("loan")[id_]["features"] for id_ in outputs["prediction_id"]]
+    assert [row["colour"] for row in logged] == ["red", "blue", "größer"]
+    assert np.isnan(logged[2]["amount"])
+
+
+def test_a_missing_boolean_is_nan_or_null(used: Any, wire: ModuleType) -> None:
+    known = plain(used, "loan", [[1, "red", None]])["probabilities"]
+    colour, amount = wire.tensor("colour", ["red"], "BYTES"), wire.tensor("amount", [1], "INT8")
+    request = wire.request(colour, amount, wire.tensor("member", [float("nan")], "FP32"))
+    assert wire.unpacked(infer(used, "loan", request))["probability"] == known
+    null = ({"name": "member", "shape": [1], "datatype": "BOOL", "data": [None]}, b"")
+    assert wire.unpacked(infer(used, "loan", wire.request(colour, amount, null)))["probability"] == known
+
+
+def test_replies_come_in_the_form_that_is_asked_for(used: Any, wire: ModuleType) -> None:
+    known = plain(used, "spam", ROWS)
+    matrix = wire.tensor("rows", ROWS, "FP64")
+    every = ["prediction", "probability", "prediction_id", "version"]
+    asked: list[tuple[dict[str, Any], set[str]]] = [
+        ({}, set()),
+        ({"parameters": {"binary_data_output": False}}, set()),
+        ({"parameters": {"binary_data_output": True}}, set(every)),
+        ({"outputs": [{"name": name} for name in every], "parameters": {"binary_data_output": True}}, set(every)),
+        (
+            {
+                "outputs": [
+                    {"name": name, "parameters": {"binary_data": name in ("version", "prediction")}} for name in every
+                ]
+            },
+            {"version", "prediction"},
+        ),
+        (
+            {
+                "outputs": [{"name": "probability"}, {"name": "prediction", "parameters": {"binary_data": False}}],
+                "parameters": {"binary_data_output": True},
+            },
+            {"probability"},
+        ),
+    ]
+    for more, binary in asked:
+        answer = infer(used, "spam", wire.request(matrix, **more))
+        length = answer.header(wire.LENGTH)
+        assert (length is not None) == bool(binary)
+        head = json.loads(answer.content[: int(length)] if length else answer.content)
+        names = [one["name"] for one in more.get("outputs", [{"name": name} for name in every])]
+        assert [one["name"] for one in head["outputs"]] == names
+        assert {one["name"] for one in head["outputs"] if "data" not in one} == binary
+        outputs = wire.unpacked(answer)
+        for name, values in (
+            ("prediction", known["predictions"]),
+            ("probability", known["probabilities"]),
+            ("version", [1, 1, 1]),
+        ):
+            assert outputs.get(name, values) == values
+        assert len(set(outputs.get("prediction_id", range(3)))) == 3
+
+
+def test_the_rows_of_one_version_and_of_a_regression(used: Any, wire: ModuleType) -> None:
+    body, headers = wire.request(wire.tensor("rows", ROWS, "FP64"), parameters={"binary_data_output": True})
+    answer = used.post("/v2/models/spam/versions/2/infer", body, headers=headers)
+    assert wire.unpacked(answer)["version"] == [2, 2, 2]
+    outputs = wire.unpacked(used.post(INFER.format("price"), body, headers=headers))
+    assert outputs["prediction"] == plain(used, "price", ROWS)["predictions"]
+    assert "probability" not in outputs
+
+
+def test_ids_and_entities_come_with_the_rows(used: Any, wire: ModuleType) -> None:
+    ids, big = ["first ☃", "second", "third"], 2**60 + 1
+    for entity in (
+        wire.tensor("entity", ["a", "7", "ü"], "BYTES"),
+        wire.tensor("entity", [big, 7, -1], "INT64", [3, 1]),
+        ({"name": "entity", "shape": [3], "datatype": "INT64", "data": [big, None, 3]}, b""),
+        ({"name": "entity", "shape": [3], "datatype": "BYTES", "data": ["a", None, "c"]}, b""),
+    ):
+        names = [f"{one} {entity[0]}"[:200] for one in ids]
+        matrix = wire.tensor("rows", ROWS, "FP32")
+        outputs = wire.unpacked(
+            infer(used, "spam", wire.request(entity, wire.tensor("prediction_id", names, "BYTES"), matrix))
+        )
+        assert outputs["prediction_id"] == names
+        logged = [used.logged("spam")[id_]["entity"] for id_ in names]
+        given = entity[0].get("data")
+        if given is None:
+            given = ["a", "7", "ü"] if entity[0]["datatype"] == "BYTES" else [big, 7, -1]
+        assert logged == [name if one is None else str(one) for one, name in zip(given, names, strict=True)]
+
+
+def test_columns_of_python_objects_say_of_each_value_what_it_is(used: Any, wire: ModuleType) -> None:
+    known = plain(used, "loan", [[1, "red", True], [None, None, None]])["probabilities"]
+    frame = {"amount": ["1", "null"], "colour": ['"red"', "null"], "member": ["true", "null"]}
+    marked = {"content_type": "pd_json"}
+    inputs = [
+        {"name": name, "shape": [2, 1], "datatype": "BYTES", "data": data, "parameters": marked}
+        for name, data in frame.items()
+    ]
+    assert wire.unpacked(used.post(INFER.format("loan"), {"inputs": inputs}))["probability"] == known
+    for bad in ("mischief", "[1]", '"1"', "", "1 2"):
+        changed = [inputs[0] | {"data": ["1", bad]}, *inputs[1:]]
+        assert used.post(INFER.format("loan"), {"inputs": changed}).code == "invalid_features"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP", "identity"])
+def test_compressed_requests_are_unpacked(used: Any, wire: ModuleType, encoding: str) -> None:
+    known = plain(used, "spam", ROWS)["probabilities"]
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress}.get(encoding.lower(), bytes)
+    body, headers = wire.request(wire.tensor("rows", ROWS, "FP64"))
+    # The length of the JSON is that of the unpacked one.
+    answer = infer(used, "spam", (pack(body), headers), **{"content-encoding": encoding})
+    assert wire.unpacked(answer)["probability"] == known
+    inputs = [{"name": "rows", "shape": [3, 2], "datatype": "FP64", "data": ROWS}]
+    answer = infer(used, "spam", (pack(json.dumps({"inputs": inputs}).encode()), {}), **{"content-encoding": encoding})
+    assert wire.unpacked(answer)["probability"] == known
