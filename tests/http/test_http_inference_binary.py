@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import zlib
+from collections import Counter
 from types import ModuleType
 from typing import Any
 
@@ -12,22 +14,10 @@ import numpy as np
 import pytest
 
 INFER = "/v2/models/{}/infer"
+LENGTH = "inference-header-content-length"
 ROWS = [[1.5, -0.25], [-1.0, -1.0], [0.5, 2.0]]
 LOAN = [[120.0, "red", 1.0], [30.0, "blue", 0.0], [float("nan"), "größer", 1.0]]
 WHOLE = ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"]
-
-
-@pytest.fixture(scope="module")
-def wire() -> ModuleType:
-    import importlib.util
-    from pathlib import Path
-
-    spec = importlib.util.spec_from_file_location("binary_tensors", Path(__file__).with_name("binary_tensors.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def plain(app: Any, model: str, instances: list[Any]) -> dict[str, Any]:
@@ -208,3 +198,69 @@ def test_compressed_requests_are_unpacked(used: Any, wire: ModuleType, encoding:
     inputs = [{"name": "rows", "shape": [3, 2], "datatype": "FP64", "data": ROWS}]
     answer = infer(used, "spam", (pack(json.dumps({"inputs": inputs}).encode()), {}), **{"content-encoding": encoding})
     assert wire.unpacked(answer)["probability"] == known
+
+
+def mutated(rng: random.Random, wire: ModuleType, good: tuple[bytes, dict[str, str]]) -> tuple[bytes, dict[str, str]]:
+    """A frame that went wrong somewhere: its bytes, its length, its JSON or its tensors."""
+    body, headers = good
+    length = int(headers[LENGTH])
+    head: dict[str, Any] = json.loads(body[:length])
+    content = body[length:]
+    way = rng.randrange(8)
+    if way == 0:
+        return body[: rng.randrange(len(body))], headers
+    if way == 1:
+        return body, {LENGTH: str(rng.choice((length + rng.randint(-9, 9), rng.randrange(2 * len(body)), 2**63)))}
+    if way == 2:
+        broken = bytearray(body)
+        for _ in range(rng.randint(1, 8)):
+            broken[rng.randrange(len(broken))] = rng.randrange(256)
+        return bytes(broken), headers
+    tensor = rng.choice(head["inputs"])
+    if way == 3:
+        tensor["datatype"] = rng.choice((*wire.DTYPES, "BYTES", "BF16", "", 7, None))
+    elif way == 4:
+        sizes = (0, 1, -1, 2, 3, 2**31, 2**32, 2**63, 2**64, 10**40, 1.5, "2", None, True)
+        tensor["shape"] = [rng.choice(sizes) for _ in range(rng.randrange(4))]
+    elif way == 5:
+        size = tensor["parameters"]["binary_data_size"]
+        sizes = (size - 1, size + 1, -size, 0, 2**63, 10**40, str(size), None)
+        tensor["parameters"]["binary_data_size"] = rng.choice(sizes)
+    elif way == 6:
+        head["inputs"].append(dict(rng.choice(head["inputs"])))
+        tensor["name"] = rng.choice(("links", "rows", "", "entity", "prediction_id", "\x00"))
+    else:
+        nan = rng.choice((b"\xff", b"\x7f", b"\x80", b"\x00", b"\x01"))
+        content = nan * len(content) if rng.random() < 0.5 else content + nan * rng.randint(1, 64)
+    made = json.dumps(head).encode()
+    return made + content, {LENGTH: str(len(made))}
+
+
+def test_frames_that_went_wrong_never_break_the_server(used: Any, wire: ModuleType) -> None:
+    rng = random.Random(11)  # noqa: S311 (nothing is secret)
+    loan = wire.request(
+        wire.tensor("amount", [120, 30], "INT16"),
+        wire.tensor("colour", ["red", "größer"], "BYTES"),
+        wire.tensor("member", [True, False], "BOOL"),
+        parameters={"binary_data_output": True},
+    )
+    good = {"spam": wire.request(wire.tensor("rows", ROWS, "FP32"), outputs=[{"name": "probability"}]), "loan": loan}
+    known = {
+        name: wire.unpacked(used.post(INFER.format(name), frame[0], headers=frame[1]))["probability"]
+        for name, frame in good.items()
+    }
+    statuses: Counter[int] = Counter()
+    for turn in range(2500):
+        name = rng.choice(("spam", "loan"))
+        body, headers = mutated(rng, wire, good[name])
+        answer = used.post(INFER.format(name), body, headers=headers)
+        statuses[answer.status] += 1
+        assert answer.status in (200, 400, 413), (body, headers, answer.content)
+        if answer.status != 200:
+            assert answer.code in ("invalid_request", "invalid_features", "unanswerable", "too_large")
+        if turn % 100 == 0:
+            answer = used.post(INFER.format(name), good[name][0], headers=good[name][1])
+            assert wire.unpacked(answer)["probability"] == known[name]
+    assert statuses[400] > 1500
+    assert statuses[200] > 30
+    assert statuses[413] > 10
