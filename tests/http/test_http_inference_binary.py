@@ -200,6 +200,78 @@ def test_compressed_requests_are_unpacked(used: Any, wire: ModuleType, encoding:
     assert wire.unpacked(answer)["probability"] == known
 
 
+def mlserver_request(**columns: tuple[list[Any], str, str | None]) -> dict[str, Any]:
+    """A data frame as MLServer's pandas codec (1.7) writes it: a tensor a column, and null for what it leaves out."""
+    inputs = []
+    for name, (data, datatype, content_type) in columns.items():
+        parameters = None if content_type is None else {"content_type": content_type, "headers": None}
+        shape = [len(data), 1]
+        inputs.append({"name": name, "shape": shape, "datatype": datatype, "parameters": parameters, "data": data})
+    parameters = {"content_type": "pd", "headers": None}
+    return {"id": None, "parameters": parameters, "inputs": inputs, "outputs": None}
+
+
+def test_data_frames_come_as_mlserver_sends_them(used: Any, wire: ModuleType) -> None:
+    known = plain(used, "loan", [[1.5, "red", True], [None, "blue", False]])
+    amount, colour = ([1.5, None], "FP64", None), (["red", "blue"], "BYTES", "str")
+    for member in (
+        ([True, False], "BOOL", None),
+        ([True, False], "BOOL", "np"),
+        ([1, 0], "INT64", None),
+        # A column of Python objects.
+        (["true", "false"], "BYTES", "pd_json"),
+    ):
+        answer = used.post(INFER.format("loan"), mlserver_request(amount=amount, colour=colour, member=member))
+        assert answer.status == 200, answer.content
+        # Nothing is null in the reply, which the codec would read as another type.
+        assert b"null" not in answer.content
+        assert "id" not in answer.json
+        assert wire.unpacked(answer)["prediction"] == known["predictions"]
+        assert wire.unpacked(answer)["probability"] == known["probabilities"]
+
+
+def test_an_array_comes_as_mlserver_sends_it(used: Any, wire: ModuleType) -> None:
+    marked = {"content_type": "np", "headers": None}
+    rows = {
+        "name": "input-1",
+        "shape": [3, 2],
+        "datatype": "FP32",
+        "parameters": marked,
+        "data": [1.5, -0.25, -1.0, -1.0, 0.5, 2.0],
+    }
+    wanted = [{"name": "probability", "parameters": None}]
+    answer = used.post(INFER.format("spam"), {"id": "x", "parameters": marked, "inputs": [rows], "outputs": wanted})
+    assert wire.unpacked(answer) == {"probability": plain(used, "spam", ROWS)["probabilities"]}
+
+
+def test_requests_come_as_kserve_sends_them(used: Any, wire: ModuleType) -> None:
+    named = {"id": "0f8608f5-4858-4a27-b891-8990eb89ebeb", "model_name": "loan"}
+    known = plain(used, "loan", [[1, "red", True], [2, "blue", False]])["probabilities"]
+    columns = (
+        wire.tensor("amount", [1, 2], "FP32", [2, 1]),
+        wire.tensor("colour", ["red", "blue"], "BYTES", [2, 1]),
+        wire.tensor("member", [True, False], "BOOL", [2, 1]),
+    )
+    octets = {"content-type": "application/octet-stream", "accept-encoding": "gzip, deflate, br"}
+    for more in ({}, {"parameters": {"binary_data_output": True}}):
+        answer = infer(used, "loan", wire.request(*columns, **named, **more), **octets)
+        assert wire.unpacked(answer)["probability"] == known
+        # The client takes the whole reply for JSON where no header says how much of it is.
+        assert (answer.header(LENGTH) is None) == (not more)
+        assert answer.header("content-encoding") is None
+    flat = [
+        {"name": "amount", "shape": [2, 1], "datatype": "FP32", "data": [1.0, 2.0]},
+        {"name": "colour", "shape": [2, 1], "datatype": "BYTES", "data": ["red", "blue"]},
+        {"name": "member", "shape": [2, 1], "datatype": "BOOL", "data": [True, False]},
+    ]
+    answer = used.post(INFER.format("loan"), {**named, "inputs": flat, "outputs": [{"name": "probability"}]})
+    assert (answer.json["id"], wire.unpacked(answer)) == (named["id"], {"probability": known})
+    # The same id again is another request: its rows have ids of their own.
+    before = len(used.logged("loan"))
+    assert used.post(INFER.format("loan"), {**named, "inputs": flat}).status == 200
+    assert len(used.logged("loan")) == before + 2
+
+
 def mutated(rng: random.Random, wire: ModuleType, good: tuple[bytes, dict[str, str]]) -> tuple[bytes, dict[str, str]]:
     """A frame that went wrong somewhere: its bytes, its length, its JSON or its tensors."""
     body, headers = good

@@ -17,7 +17,7 @@ import msgspec
 from homeostat.errors import InvalidRequest, TooLarge
 from homeostat.http.duplicates import has_duplicates
 from homeostat.http.errors import unreadable
-from homeostat.http.inference_protocol.messages import InferBody, InputTensor
+from homeostat.http.inference_protocol.messages import InferBody, InputTensor, given
 
 HEAD_LENGTH = "inference-header-content-length"
 ENCODING = "content-encoding"
@@ -38,6 +38,11 @@ class Frame:
     def rows(self) -> int:
         """How many rows the request says that it has."""
         return self.body.inputs[0].shape[0]
+
+    @property
+    def id(self) -> str | None:
+        """What the caller calls the request, which comes back with the reply."""
+        return self.body.id if isinstance(self.body.id, str) else None
 
 
 def read_frame(content: bytes, headers: Mapping[str, str], *, most_bytes: int) -> Frame:
@@ -90,17 +95,17 @@ def framed(body: InferBody, binary: memoryview) -> Frame:
 
 
 def _binary_size(tensor: InputTensor) -> int | None:
-    parameters = tensor.parameters or {}
+    parameters, has_data = given(tensor.parameters), isinstance(tensor.data, list)
     if "shared_memory_region" in parameters:
         raise InvalidRequest("This server reads no shared memory; send the data of an input with the request.")
     size = parameters.get("binary_data_size")
     if size is None:
-        if tensor.data is None:
+        if not has_data:
             raise InvalidRequest("An input has neither data nor the parameter binary_data_size.")
         return None
     if type(size) is not int or size < 0:
         raise InvalidRequest("An input's binary_data_size is no number of bytes.")
-    if tensor.data is not None:
+    if has_data:
         raise InvalidRequest("An input has both data and the parameter binary_data_size.")
     return size
 

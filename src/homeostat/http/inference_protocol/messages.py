@@ -9,6 +9,8 @@ import msgspec
 from homeostat.http.data_plane import Body
 
 Scalar = str | int | float | bool | None
+# Left out or null, which some clients send for everything that they leave out.
+Absent = msgspec.UnsetType | None
 Dimension = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -22,32 +24,37 @@ InputParameters = Annotated[dict[str, Any], _parameters(binary_data_size="intege
 OutputParameters = Annotated[dict[str, Any], _parameters(binary_data="boolean")]
 
 
+def given(parameters: dict[str, Any] | Absent) -> dict[str, Any]:
+    """Parameters, none where they were left out."""
+    return parameters if isinstance(parameters, dict) else {}
+
+
 class InputTensor(Body, kw_only=True):
     """One feature of all rows, or with two dimensions all features of all rows."""
 
     name: str
     shape: Annotated[list[Dimension], msgspec.Meta(min_length=1, max_length=2)]
     datatype: str
-    data: list[Scalar | list[Scalar]] | None = None
-    parameters: InputParameters | None = None
+    data: list[Scalar | list[Scalar]] | Absent = msgspec.UNSET
+    parameters: InputParameters | Absent = msgspec.UNSET
 
 
 class WantedOutput(Body, kw_only=True):
     """An output that the caller wants."""
 
     name: str
-    parameters: OutputParameters | None = None
+    parameters: OutputParameters | Absent = msgspec.UNSET
 
 
 class InferBody(Body, kw_only=True):
     """An inference request. Which model and version it is for is said by the address."""
 
     inputs: Annotated[list[InputTensor], msgspec.Meta(min_length=1)]
-    id: str | None = None
-    parameters: InferParameters | None = None
-    outputs: list[WantedOutput] | None = None
-    model_name: str | None = None
-    model_version: str | None = None
+    id: str | Absent = msgspec.UNSET
+    parameters: InferParameters | Absent = msgspec.UNSET
+    outputs: list[WantedOutput] | Absent = msgspec.UNSET
+    model_name: str | Absent = msgspec.UNSET
+    model_version: str | Absent = msgspec.UNSET
 
 
 class OutputTensor(msgspec.Struct, kw_only=True, omit_defaults=True):

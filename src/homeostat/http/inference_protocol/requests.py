@@ -9,7 +9,7 @@ from typing import Any, cast
 from homeostat.errors import InvalidRequest
 from homeostat.frames import Columns
 from homeostat.http.inference_protocol.framing import Frame
-from homeostat.http.inference_protocol.messages import InferBody
+from homeostat.http.inference_protocol.messages import InferBody, given
 from homeostat.http.inference_protocol.tensors import (
     BYTES,
     WHOLE,
@@ -56,15 +56,15 @@ def decoded(frame: Frame, signature: Signature) -> Decoded:
     Raises `InvalidFeatures` where its tensors are not what the model takes, `InvalidRequest` where ids or entities are
     none.
     """
-    kinds = signature.kinds
+    reserved = {PREDICTION_ID, ENTITY}.difference(feature.name for feature in signature.features)
     features: list[Tensor] = []
     about: dict[str, Tensor] = {}
-    for given, binary in zip(frame.body.inputs, frame.binary, strict=True):
-        tensor = tensor_of(given, binary)
-        if given.name in (PREDICTION_ID, ENTITY) and given.name not in kinds:
-            if given.name in about:
-                raise InvalidRequest(f"Two inputs are called {given.name}.")
-            about[given.name] = tensor
+    for one, binary in zip(frame.body.inputs, frame.binary, strict=True):
+        tensor = tensor_of(one, binary)
+        if one.name in reserved:
+            if one.name in about:
+                raise InvalidRequest(f"Two inputs are called {one.name}.")
+            about[one.name] = tensor
         else:
             features.append(tensor)
     if not features:
@@ -100,7 +100,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _entity_of_all(body: InferBody) -> str | int | None:
-    entity = (body.parameters or {}).get(ENTITY)
+    entity = given(body.parameters).get(ENTITY)
     if entity is None:
         return None
     if not _is_name(entity):
@@ -110,12 +110,12 @@ def _entity_of_all(body: InferBody) -> str | int | None:
 
 def wanted(body: InferBody) -> Wanted:
     """The outputs that a request names, and their form. Raises `InvalidRequest`."""
-    all_binary = _flag(body.parameters, "binary_data_output", otherwise=False)
-    if not body.outputs:
+    all_binary = _flag(given(body.parameters), "binary_data_output", otherwise=False)
+    if not isinstance(body.outputs, list) or not body.outputs:
         return Wanted(None, None if all_binary else frozenset())
     binary: dict[str, bool] = {}
     for output in body.outputs:
-        parameters = output.parameters or {}
+        parameters = given(output.parameters)
         if "shared_memory_region" in parameters:
             raise InvalidRequest("This server writes to no shared memory; leave the parameter out of the output.")
         if parameters.get("classification"):
@@ -128,8 +128,8 @@ def wanted(body: InferBody) -> Wanted:
     return Wanted(tuple(binary), frozenset(name for name, is_binary in binary.items() if is_binary))
 
 
-def _flag(parameters: dict[str, Any] | None, name: str, *, otherwise: bool) -> bool:
-    value = (parameters or {}).get(name)
+def _flag(parameters: dict[str, Any], name: str, *, otherwise: bool) -> bool:
+    value = parameters.get(name)
     if value is None:
         return otherwise
     if not isinstance(value, bool):

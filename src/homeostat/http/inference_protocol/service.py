@@ -83,7 +83,7 @@ class InferenceProtocol:
             ids=rows.ids,
             entities=rows.entities,
         )
-        return encoded(answer, snapshot.arms[0].version, outputs, model=model, request_id=frame.body.id)
+        return encoded(answer, snapshot.arms[0].version, outputs, model=model, request_id=frame.id)
 
     def _held(self, request: Request) -> Snapshot:
         now = self._plane.clock.now()

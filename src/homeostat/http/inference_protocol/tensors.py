@@ -18,6 +18,7 @@ import numpy.typing as npt
 from homeostat.errors import InvalidFeatures
 from homeostat.frames import Columns, Kind
 from homeostat.http.inference_protocol.messages import InputTensor
+from homeostat.http.inference_protocol.messages import given as parameters_of
 from homeostat.records import Feature, Signature
 from homeostat.serving.rows import typed_values
 
@@ -73,7 +74,7 @@ def tensor_of(given: InputTensor, binary: memoryview | None) -> Tensor:
         values = _binary_texts(binary, count)
     else:
         values = _binary_numbers(binary, given.datatype, count)
-    is_mixed = given.datatype == BYTES and (given.parameters or {}).get("content_type") == JSON_ELEMENTS
+    is_mixed = given.datatype == BYTES and parameters_of(given.parameters).get("content_type") == JSON_ELEMENTS
     if is_mixed:
         values = [_json_element(value) for value in values]
     return Tensor(given.name, given.datatype, tuple(given.shape), values, is_mixed)
@@ -118,19 +119,20 @@ def _binary_texts(binary: memoryview, count: int) -> list[Any]:
 
 def _json_values(given: InputTensor, count: int) -> list[Any]:
     """The values row by row: they come flat, or nested just as the shape says."""
-    data = given.data or []
+    data = given.data if isinstance(given.data, list) else []
     rows, width = (*given.shape, -1)[:2]
-    lists = [part for part in data if isinstance(part, list)]
-    if lists and (len(lists) != len(data) or len(lists) != rows or any(len(part) != width for part in lists)):
-        raise InvalidFeatures("The lists in an input's data are not nested as its shape says.")
-    values: list[Any] = [value for part in lists for value in part] if lists else data
+    values: list[Any] = data
+    if list in set(map(type, data)):
+        lists = [part for part in data if isinstance(part, list)]
+        if len(lists) != len(data) or len(lists) != rows or any(len(part) != width for part in lists):
+            raise InvalidFeatures("The lists in an input's data are not nested as its shape says.")
+        values = [value for part in lists for value in part]
     if len(values) != count:
         raise InvalidFeatures(f"An input has {len(values):,} values; its shape says {count:,}.")
-    types = set(map(type, values))
     if given.datatype in WHOLE:
         lowest, highest = WHOLE[given.datatype]
         whole = [value for value in values if value is not None]
-        if types - {int, type(None)} or (whole and not (lowest <= min(whole) and max(whole) <= highest)):
+        if set(map(type, whole)) - {int} or (whole and not (lowest <= min(whole) and max(whole) <= highest)):
             raise InvalidFeatures(f"An input has a value that is no {given.datatype}.")
     return values
 
@@ -147,7 +149,8 @@ def _json_element(text: Any) -> Any:
 def columns_of_tensors(tensors: Sequence[Tensor], signature: Signature) -> Columns:
     """Typed columns from a tensor for each feature, or from one of rows × features. Raises `InvalidFeatures`."""
     features = signature.features
-    if len(tensors) == 1 and len(tensors[0].shape) == MOST_DIMENSIONS and tensors[0].name not in signature.kinds:
+    is_matrix = len(tensors) == 1 and len(tensors[0].shape) == MOST_DIMENSIONS
+    if is_matrix and all(feature.name != tensors[0].name for feature in features):
         return _from_matrix(tensors[0], features)
     given = {tensor.name: tensor for tensor in tensors}
     if len(given) != len(tensors):
@@ -181,12 +184,17 @@ def _from_matrix(tensor: Tensor, features: Sequence[Feature]) -> Columns:
     for feature in features:
         _check_datatype(tensor, feature)
     values = tensor.values if isinstance(tensor.values, np.ndarray) else _as_numbers(tensor.values)
-    parts: Sequence[Any]
-    if isinstance(values, np.ndarray):
-        parts = list(_turned(values.reshape(rows, width)))
-    else:
-        parts = [values[place::width] for place in range(width)]
-    return Columns({feature.name: _typed(part, feature) for feature, part in zip(features, parts, strict=True)}, rows)
+    if not isinstance(values, np.ndarray):
+        mixed = {feature.name: typed_values(values[at::width], feature) for at, feature in enumerate(features)}
+        return Columns(mixed, rows)
+    turned = _turned(values.reshape(rows, width))
+    # All at once: a look at each of many short columns costs more than what it finds.
+    if np.isinf(turned).any():
+        raise _infinite(features[int(np.isinf(turned).any(axis=1).argmax())])
+    for feature, column in zip(features, turned, strict=True):
+        if feature.kind is Kind.BOOLEAN:
+            _check_boolean(column, feature)
+    return Columns({feature.name: column for feature, column in zip(features, turned, strict=True)}, rows)
 
 
 def _as_numbers(values: npt.NDArray[Any] | list[Any]) -> npt.NDArray[np.float64] | list[Any]:
@@ -217,10 +225,19 @@ def _typed(values: npt.NDArray[Any] | list[Any], feature: Feature) -> npt.NDArra
     if not isinstance(values, np.ndarray):
         return typed_values(values, feature)
     if np.isinf(values).any():
-        raise InvalidFeatures(f"Feature '{feature.name}' has an infinite value.", feature=feature.name)
-    if feature.kind is Kind.BOOLEAN and not ((values == 0) | (values == 1) | np.isnan(values)).all():
-        raise InvalidFeatures(f"Feature '{feature.name}' is boolean: its values are 0, 1 and, where missing, NaN.")
+        raise _infinite(feature)
+    if feature.kind is Kind.BOOLEAN:
+        _check_boolean(values, feature)
     return values
+
+
+def _infinite(feature: Feature) -> InvalidFeatures:
+    return InvalidFeatures(f"Feature '{feature.name}' has an infinite value.", feature=feature.name)
+
+
+def _check_boolean(values: npt.NDArray[np.float64], feature: Feature) -> None:
+    if not ((values == 0) | (values == 1) | np.isnan(values)).all():
+        raise InvalidFeatures(f"Feature '{feature.name}' is boolean: its values are 0, 1 and, where missing, NaN.")
 
 
 def _check_datatype(tensor: Tensor, feature: Feature) -> None:
