@@ -31,9 +31,11 @@ from homeostat.ports import Clock
 from homeostat.serving.follower import RouteFollower
 from homeostat.settings import Settings
 from homeostat.wiring import simulation
+from homeostat.wiring.remote_calls import open_grpc
 from homeostat.wiring.system import System, open_system
 
 if TYPE_CHECKING:
+    from homeostat.http.inference_protocol.grpc_server import GrpcServer
     from homeostat.records import ClockReport
 
 CONTROL_THREADS = 8
@@ -86,6 +88,7 @@ class Server:
     work: threading.Event
     threads: list[threading.Thread]
     pools: dict[Pool, ThreadPoolExecutor]
+    grpc: GrpcServer | None = None
 
     def start(self) -> None:
         """Load what is served, then let the follower and the controllers run."""
@@ -99,6 +102,8 @@ class Server:
             self._run("routes", self._follow)
         if self.acts and self.ticks_by_itself:
             self._run("controllers", self._act)
+        if self.grpc is not None:
+            self.grpc.start()
 
     def _run(self, name: str, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=f"homeostat-{name}", daemon=True)
@@ -121,6 +126,8 @@ class Server:
 
     def close(self) -> None:
         """Stop the threads, give back leases, and close the stores. What was answered is written already."""
+        if self.grpc is not None:
+            self.grpc.stop(self.settings.serve.grace_seconds)
         self.stop.set()
         self.work.set()
         for pool in self.pools.values():
@@ -201,6 +208,7 @@ def build_server(
         work=work,
         threads=[],
         pools=pools,
+        grpc=open_grpc(settings, system, metrics, name=name, is_stopping=stopping.is_set) if role.serves else None,
     )
     server.application.on_stop = server.close
     return server

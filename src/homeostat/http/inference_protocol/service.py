@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from homeostat import __version__
 from homeostat.http.data_plane import DataPlane
-from homeostat.http.inference_protocol.framing import read_frame
+from homeostat.http.inference_protocol.framing import Frame, read_frame
 from homeostat.http.inference_protocol.messages import (
     InferReply,
     ModelConfig,
@@ -14,7 +14,7 @@ from homeostat.http.inference_protocol.messages import (
     TensorConfig,
     TensorMetadata,
 )
-from homeostat.http.inference_protocol.replies import check_outputs, encoded, outputs_of
+from homeostat.http.inference_protocol.replies import Output, check_outputs, chosen, encoded, outputs_of
 from homeostat.http.inference_protocol.requests import decoded, wanted
 from homeostat.http.inference_protocol.tensors import DATATYPES
 from homeostat.http.operations import Raw, Request
@@ -66,24 +66,32 @@ class InferenceProtocol:
         return ModelReady(name=request.path["model"], ready=True)
 
     def infer(self, request: Request) -> InferReply | Raw:
-        model = request.path["model"]
         frame = read_frame(request.content, request.headers, most_bytes=self._most_bytes)
+        outputs, version = self.answered(request, frame)
+        return encoded(outputs, model=request.path["model"], version=str(version.number), request_id=frame.id)
+
+    def answered(self, request: Request, frame: Frame) -> tuple[list[tuple[Output, bool]], Version]:
+        """Score and log the rows of a frame; `request` says by its path for which model, and is told what was done.
+
+        The outputs that are wanted, each with whether it is as binary data, and the version that the reply names.
+        """
         self._plane.check_rows(frame.rows)
         outputs = wanted(frame.body)
         held = self._held(request)
-        request.said |= {"model": model}
+        request.said |= {"model": request.path["model"]}
         check_outputs(outputs, held.arms[0].version)
         rows = decoded(frame, held.arms[0].version.signature)
         answer, snapshot = self._plane.score(
             request,
-            model,
+            request.path["model"],
             # A route that came in between takes the same rows, or they are refused by name.
             lambda _held: rows.columns,
             version=request.path.get("version"),
             ids=rows.ids,
             entities=rows.entities,
         )
-        return encoded(answer, snapshot.arms[0].version, outputs, model=model, request_id=frame.id)
+        version = snapshot.arms[0].version
+        return chosen(answer, version, outputs), version
 
     def _held(self, request: Request) -> Snapshot:
         now = self._plane.clock.now()
