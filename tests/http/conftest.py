@@ -59,3 +59,9 @@ def refuses(app: Any, small_servers: ModuleType) -> Iterator[Any]:
     yield call
     assert calls
     assert app.kept() == before
+
+
+@pytest.fixture(scope="session")
+def wire() -> ModuleType:
+    """The module that puts binary tensors together and takes them apart."""
+    return load_module("binary_tensors")

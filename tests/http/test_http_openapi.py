@@ -157,6 +157,8 @@ def with_rows(seed: int) -> Callable[..., None]:
             case.body = case.body | {"features": row}
         elif last == "infer":
             case.body = {"inputs": [{"name": "rows", "shape": [1, 2], "datatype": "FP64", "data": values}]}
+            # The whole body is JSON.
+            (case.headers or {}).pop("inference-header-content-length", None)
         elif last == "labels":
             case.body = {"model": "spam", "labels": [{"prediction_id": "known", "label": "yes"}]}
 
@@ -186,6 +188,8 @@ NEEDS_LUCK = {
     "POST /api/v1/models/{model}/rollouts/resume",
     "POST /api/v1/models/{model}/rollouts/abort",
     "GET /api/v1/models/{model}/runs/{run}",
+    # Only a model that nothing serves can be unloaded, and this one does serve.
+    "POST /v2/repository/models/{model}/unload",
 }
 
 

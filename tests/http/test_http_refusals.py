@@ -184,6 +184,8 @@ def test_orders_and_labels_with_a_name_twice_are_refused(refuses: Any) -> None:
         ("/api/v1/labels", '{"model": "spam", "model": "price", "labels": [{"prediction_id": "a", "label": 1}]}'),
         ("/v2/models/spam/infer", json.dumps(infer(MATRIX))[:-1] + ', "parameters": {"entity": 1, "entity": 2}}'),
         ("/v2/models/spam/infer", json.dumps(infer(MATRIX))[:-1] + ', "parameters": {"a": ' + "[" * DEEP),
+        ("/v2/models/spam/infer", json.dumps(infer(MATRIX))[:-1] + ', "id": null, "id": null}'),
+        ("/v2/models/spam/infer", json.dumps(infer(MATRIX))[:-1] + ', "id": null, "outputs": null, "id": "a:b"}'),
     ):
         refuses(400, "invalid_request", "POST", target, body.encode())
 

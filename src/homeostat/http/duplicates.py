@@ -43,8 +43,8 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
 
 
 def _colons(values: Sequence[Any]) -> int:
-    """How many colons the JSON of some values has at least; they are of the first one's type, or are not counted."""
-    kind = type(values[0]) if values else None
+    """How many colons the JSON of some values has at least; they are of one type, the first one's, or not counted."""
+    kind = next((type(one) for one in values if one is not None), None)
     if kind is dict:
         return sum(len(one) for one in values if type(one) is dict)
     if kind is list:
@@ -56,7 +56,7 @@ def _colons(values: Sequence[Any]) -> int:
         return 0
     count = 0
     for name, default in _defaults(kind):
-        given = [one for one in map(attrgetter(name), values) if one != default]
+        given = [one for one in map(attrgetter(name), (one for one in values if type(one) is kind)) if one != default]
         count += len(given) + _colons(given)
     return count
 

@@ -99,7 +99,7 @@ class Endpoint:
         if operation.method != "GET":
             content = await read_body(scope, receive, operation.most_bytes or self._most_bytes)
             content_type = _content_type(scope) if operation.also_takes else ""
-            if content_type in operation.also_takes and content_type:
+            if operation.reads_body or (content_type in operation.also_takes and content_type):
                 pass
             elif operation.body is not None and len(content) > LONG:
                 # Whoever else asks must not wait for it.
@@ -114,7 +114,7 @@ class Endpoint:
             query=query,
             body=body,
             id=scope["state"]["request_id"],
-            content=content if content_type in operation.also_takes else b"",
+            content=content if operation.reads_body or content_type in operation.also_takes else b"",
             content_type=content_type,
             headers=headers,
             said=said,

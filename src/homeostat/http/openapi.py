@@ -67,6 +67,7 @@ def _described(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any
         "parameters": [
             *(_parameter(parameter, "path") for parameter in operation.parameters),
             *(_parameter(parameter, "query") for parameter in operation.query),
+            *(_parameter(parameter, "header") for parameter in operation.header_parameters),
         ],
         "responses": _responses(operation, schema_of),
     }
@@ -139,6 +140,7 @@ def _responses(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any
                 "properties": {operation.wrapped: schema},
             }
         content = {JSON: {"schema": schema}}
+        content |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in operation.also_gives}
     else:
         content = {operation.content_type.partition(";")[0]: {"schema": {"type": "string"}}}
     found: dict[str, Any] = {str(operation.status): {"description": operation.summary, "content": content}}

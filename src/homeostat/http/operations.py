@@ -124,7 +124,8 @@ class Operation:
     `body` is the struct that the JSON body must fit, `form` the fields where it is a form instead; `reply` is what
     comes back, under the name `wrapped` where that is given. `errors` are those that the handler may raise beside
     the ones that any request may get. `also_takes` names types of bodies that are given to the handler as they come,
-    beside JSON; `headers` are the ones that it reads.
+    beside JSON; with `reads_body` every body is, whatever its type. `also_gives` names types of replies beside JSON.
+    `headers` are the ones that the handler reads, `header_parameters` those of them that callers are told of.
     """
 
     method: str
@@ -137,7 +138,10 @@ class Operation:
     body: Any = None
     body_required: bool = True
     also_takes: tuple[str, ...] = ()
+    reads_body: bool = False
+    also_gives: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
+    header_parameters: tuple[Parameter, ...] = ()
     form: tuple[FormField, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     query: tuple[Parameter, ...] = ()

@@ -34,9 +34,11 @@ from homeostat.serving.follower import RouteFollower
 from homeostat.serving.shadows import ShadowQueue
 from homeostat.settings import Settings
 from homeostat.wiring import simulation
+from homeostat.wiring.remote_calls import open_grpc
 from homeostat.wiring.system import System, open_system
 
 if TYPE_CHECKING:
+    from homeostat.http.inference_protocol.grpc_server import GrpcServer
     from homeostat.records import ClockReport
 
 CONTROL_THREADS = 8
@@ -91,6 +93,7 @@ class Server:
     threads: list[threading.Thread]
     direct: DirectPredictions
     pools: dict[Pool, ThreadPoolExecutor]
+    grpc: GrpcServer | None = None
 
     def start(self) -> None:
         """Load what is served, then let the follower and the controllers run."""
@@ -104,6 +107,8 @@ class Server:
             self._run("routes", self._follow)
         if self.acts and self.ticks_by_itself:
             self._run("controllers", self._act)
+        if self.grpc is not None:
+            self.grpc.start()
         # What was loaded stays: looking through it for garbage again and again took a seventh of the time of requests.
         gc.collect()
         gc.freeze()
@@ -130,6 +135,8 @@ class Server:
 
     def close(self) -> None:
         """Stop the threads, give back leases, and close the stores. What was answered is written already."""
+        if self.grpc is not None:
+            self.grpc.stop(self.settings.serve.grace_seconds)
         self.stop.set()
         self.work.set()
         for pool in self.pools.values():
@@ -232,6 +239,7 @@ def build_server(
         threads=[],
         direct=DirectPredictions(plane, trust, metrics),
         pools=pools,
+        grpc=open_grpc(settings, system, metrics, name=name, is_stopping=stopping.is_set) if role.serves else None,
     )
     server.application.on_stop = server.close
     return server
@@ -255,7 +263,7 @@ def _operations(
     if role.serves:
         # The router tries them in order: what is asked most comes first.
         made += data_plane.operations(plane)
-        made += inference_protocol.operations(plane, control.versions, health.protocol_ready)
+        made += inference_protocol.operations(plane, control, health.protocol_ready, most_bytes=serve.body_bytes)
     made += health.operations()
     made.append(_metrics_operation(metrics, StateCollector(control)))
     if role.orders:

@@ -1,0 +1,203 @@
+"""The Open Inference Protocol over gRPC, on a port of its own, beside HTTP and with the same answers."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from homeostat.errors import (
+    HomeostatError,
+    IntegrityError,
+    InternalError,
+    InvalidRequest,
+    InvalidSettings,
+    MissingDependency,
+    NotReady,
+    NotServing,
+)
+from homeostat.http.errors import reply_of as error_reply
+from homeostat.http.errors import status_of
+from homeostat.http.inference_protocol import grpc_frames
+from homeostat.http.inference_protocol.grpc_messages import METHODS, SERVICE, message_types
+from homeostat.http.inference_protocol.messages import Ready
+from homeostat.http.inference_protocol.service import InferenceProtocol
+from homeostat.http.operations import MODEL, VERSION, Request
+from homeostat.http.trust import Trust
+
+# Names of grpc.StatusCode.
+STATUS = {
+    HTTPStatus.BAD_REQUEST: "INVALID_ARGUMENT",
+    HTTPStatus.UNAUTHORIZED: "UNAUTHENTICATED",
+    HTTPStatus.FORBIDDEN: "PERMISSION_DENIED",
+    HTTPStatus.NOT_FOUND: "NOT_FOUND",
+    HTTPStatus.CONFLICT: "FAILED_PRECONDITION",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "RESOURCE_EXHAUSTED",
+    HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
+}
+OPEN = ("ServerLive", "ServerReady")
+# Where the code of an error stands, in the metadata that follow a reply.
+CODE = "homeostat-code"
+_LOG = logging.getLogger("homeostat.http")
+
+
+class Observer(Protocol):
+    """Who counts requests to score."""
+
+    def observe_request(self, model: str, answered: Any, status: int, seconds: float) -> None:
+        """A request that was answered, with an HTTP status or what would be its like."""
+        ...
+
+
+class GrpcServer:
+    """`GRPCInferenceService` over the same protocol object as HTTP.
+
+    Raises `MissingDependency` where grpcio is not installed, `InvalidSettings` where the port can't be had.
+    """
+
+    def __init__(
+        self,
+        protocol: InferenceProtocol,
+        is_ready: Callable[[Request], Ready],
+        trust: Trust,
+        observer: Observer,
+        *,
+        host: str,
+        port: int,
+        threads: int,
+        most_bytes: int,
+        shares_port: bool,
+    ) -> None:
+        try:
+            import grpc
+        except ImportError as error:
+            raise MissingDependency(package="homeostat[grpc]") from error
+        self._protocol = protocol
+        self._is_ready = is_ready
+        self._trust = trust
+        self._observer = observer
+        self._types = message_types()
+        self._server = grpc.server(
+            ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+            options=[
+                ("grpc.max_receive_message_length", most_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", int(shares_port)),
+                # Packed messages are refused: what they unpack to is not bounded before they are.
+                ("grpc.compression_enabled_algorithms_bitset", 1),
+            ],
+        )
+        handlers = {name: self._handler(grpc, name) for name in METHODS}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        address = f"[{host}]:{port}" if ":" in host else f"{host or '[::]'}:{port}"
+        try:
+            self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise InvalidSettings(f"{address} can't be listened on for gRPC. Choose another serve.grpc_port.") from None
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._server.start()
+
+    def stop(self, seconds: float) -> None:
+        """Take no more requests, and give those that came so long to be answered."""
+        self._server.stop(seconds).wait()
+
+    def _handler(self, grpc: Any, name: str) -> Any:
+        from google.protobuf.message import DecodeError
+
+        handle, kind = getattr(self, f"_{name}"), self._types[f"{name}Request"]
+
+        def answer(content: bytes, context: Any) -> Any:
+            request = Request(path={}, query={}, body=None, id=secrets.token_hex(8))
+            started = time.perf_counter()
+            found: Any = None
+            failure: HomeostatError | None = None
+            try:
+                self._trust.check({"method": "POST", "headers": _headers(context)}, is_open=name in OPEN)
+                found = handle(request, kind.FromString(content))
+            except DecodeError:
+                failure = InvalidRequest(f"The request is no {name}Request that can be read.")
+            except HomeostatError as error:
+                failure = error
+            except Exception:
+                _LOG.exception("%s broke", name, extra={"said": {"request_id": request.id}})
+                failure = InternalError(request_id=request.id)
+            status = HTTPStatus.OK if failure is None else status_of(type(failure))
+            self._tell(name, request, int(status), time.perf_counter() - started)
+            if failure is not None:
+                context.set_trailing_metadata(((CODE, failure.code),))
+                context.abort(grpc.StatusCode[STATUS.get(status, "INTERNAL")], error_reply(failure).error)
+            return found
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer,
+            response_serializer=self._types[f"{name}Response"].SerializeToString,
+        )
+
+    def _tell(self, name: str, request: Request, status: int, seconds: float) -> None:
+        said = request.said
+        if name == "ModelInfer":
+            self._observer.observe_request(said.get("model", ""), said.get("versions", {}), status, seconds)
+        if _LOG.isEnabledFor(logging.INFO):
+            line = {"request_id": request.id, "method": "gRPC", "path": name, "ms": round(seconds * 1000, 3)}
+            _LOG.info("request", extra={"said": line | {"status": status} | said})
+
+    def _ServerLive(self, _request: Request, _message: Any) -> Any:  # noqa: N802 (the service's name)
+        return self._types["ServerLiveResponse"](live=True)
+
+    def _ServerReady(self, request: Request, _message: Any) -> Any:  # noqa: N802
+        try:
+            self._is_ready(request)
+        except NotReady:
+            return self._types["ServerReadyResponse"](ready=False)
+        return self._types["ServerReadyResponse"](ready=True)
+
+    def _ModelReady(self, request: Request, message: Any) -> Any:  # noqa: N802
+        request.path = path_of(message.name, message.version)
+        try:
+            self._protocol.ready(request)
+        except (NotServing, IntegrityError):
+            return self._types["ModelReadyResponse"](ready=False)
+        return self._types["ModelReadyResponse"](ready=True)
+
+    def _ServerMetadata(self, request: Request, _message: Any) -> Any:  # noqa: N802
+        found = self._protocol.server(request)
+        # The extensions are those of HTTP: binary tensors are part of the messages here.
+        return self._types["ServerMetadataResponse"](name=found.name, version=found.version)
+
+    def _ModelMetadata(self, request: Request, message: Any) -> Any:  # noqa: N802
+        request.path = path_of(message.name, message.version)
+        found = self._protocol.metadata(request)
+        reply = self._types["ModelMetadataResponse"](name=found.name, versions=found.versions, platform=found.platform)
+        for mine, given in ((reply.inputs, found.inputs), (reply.outputs, found.outputs)):
+            for tensor in given:
+                mine.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        return reply
+
+    def _ModelInfer(self, request: Request, message: Any) -> Any:  # noqa: N802
+        request.path = path_of(message.model_name, message.model_version)
+        frame = grpc_frames.frame_of(message)
+        outputs, version = self._protocol.answered(request, frame)
+        return grpc_frames.reply_of(
+            [output for output, _ in outputs],
+            model=request.path["model"],
+            version=str(version.number),
+            request_id=frame.id,
+            is_raw=bool(message.raw_input_contents),
+        )
+
+
+def path_of(model: str, version: str) -> dict[str, Any]:
+    """What an address would say. Raises `InvalidRequest` where the version is no number."""
+    named = {"model": MODEL.read(model)}
+    return named | {"version": VERSION.read(version)} if version else named
+
+
+def _headers(context: Any) -> list[tuple[bytes, bytes]]:
+    given = [(key, value) for key, value in context.invocation_metadata() if key == "authorization"]
+    return [(key.encode(), value.encode("latin-1", "replace")) for key, value in given if isinstance(value, str)]

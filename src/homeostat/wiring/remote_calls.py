@@ -1,0 +1,52 @@
+"""The gRPC service of a server process, over the same gateway as its HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from homeostat.http.data_plane import DataPlane
+from homeostat.http.health import Health
+from homeostat.http.inference_protocol.service import InferenceProtocol
+from homeostat.http.metrics import ServerMetrics
+from homeostat.http.trust import Trust
+from homeostat.settings import Settings
+from homeostat.wiring.system import System
+
+if TYPE_CHECKING:
+    from homeostat.http.inference_protocol.grpc_server import GrpcServer
+
+
+def open_grpc(
+    settings: Settings, system: System, metrics: ServerMetrics, *, name: str, is_stopping: Callable[[], bool]
+) -> GrpcServer | None:
+    """The service on its port, not yet started; none where no port is set.
+
+    Raises `MissingDependency` without grpcio, `InvalidSettings` where the port can't be had.
+    """
+    serve = settings.serve
+    if not serve.grpc_port:
+        return None
+    from homeostat.http.inference_protocol.grpc_server import GrpcServer
+
+    plane = DataPlane(
+        system.gateway,
+        system.control,
+        system.clock,
+        metrics,
+        default_model=serve.model,
+        most_rows=serve.batch_rows,
+        queue_depth=getattr(system.log, "queue_depth", lambda: 0),
+    )
+    return GrpcServer(
+        InferenceProtocol(plane, system.control, most_bytes=serve.body_bytes),
+        Health(system.gateway, system.control, name=name, is_stopping=is_stopping, serves=True).protocol_ready,
+        Trust(token=settings.token),
+        metrics,
+        host=serve.host,
+        port=serve.grpc_port,
+        threads=serve.threads,
+        most_bytes=serve.body_bytes,
+        # Gateway processes listen on it together.
+        shares_port=serve.workers > 1,
+    )
