@@ -20,7 +20,7 @@ from homeostat import __version__
 from homeostat.controllers.clock import SimulatedClock, SystemClock
 from homeostat.dashboard.facts import PageFacts, read_all, read_facts
 from homeostat.errors import UnknownModel
-from homeostat.http import control_plane, data_plane, inference_protocol
+from homeostat.http import control_plane, data_plane, inference_protocol, scoring_protocol
 from homeostat.http.app import Application
 from homeostat.http.health import Health
 from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
@@ -225,6 +225,7 @@ def _operations(
         metrics,
         default_model=serve.model,
         most_rows=serve.batch_rows,
+        most_bytes=serve.body_bytes,
         queue_depth=getattr(system.log, "queue_depth", lambda: 0),
     )
     health = Health(system.gateway, control, name=name, is_stopping=is_stopping, serves=role.serves)
@@ -233,6 +234,7 @@ def _operations(
         # The router tries them in order: what is asked most comes first.
         made += data_plane.operations(plane)
         made += inference_protocol.operations(plane, control.versions, health.protocol_ready)
+        made += scoring_protocol.operations(plane, health.ready)
     made += health.operations()
     made.append(_metrics_operation(metrics, StateCollector(control)))
     if role.orders:
