@@ -98,7 +98,6 @@ def _names(column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
     if is_text(column.type):
-        column.validate(full=True)
         if pc.any(pc.invert(pc.match_substring_regex(column, PRINTED))).as_py():
             raise InvalidFeatures("A prediction_id or an entity has control characters.")
     elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
