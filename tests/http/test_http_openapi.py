@@ -157,6 +157,8 @@ def with_rows(seed: int) -> Callable[..., None]:
             case.body = case.body | {"features": row}
         elif last == "infer":
             case.body = {"inputs": [{"name": "rows", "shape": [1, 2], "datatype": "FP64", "data": values}]}
+        elif last == "invocations":
+            case.body = {"dataframe_records": [row], "params": {"output": "all"}}
         elif last == "labels":
             case.body = {"model": "spam", "labels": [{"prediction_id": "known", "label": "yes"}]}
 

@@ -70,7 +70,7 @@ def read_footer(content: bytes) -> Footer:
         rows = sum(group[3] for group in said[4])
         if rows != said[3] or any(group[3] < 0 for group in said[4]):
             raise Malformed
-    except (Malformed, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+    except (Malformed, LookupError, TypeError, ValueError, AttributeError):
         raise InvalidData(BROKEN) from None
     return Footer(rows, columns, groups)
 

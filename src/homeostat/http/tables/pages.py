@@ -41,7 +41,7 @@ class PageBudget:
                 header = headers.struct()
                 seen += self._checked(header, part.values)
                 headers.at += header[3]
-            except (Malformed, KeyError, TypeError):
+            except (Malformed, LookupError, TypeError):
                 raise InvalidData(BROKEN) from None
 
     def _checked(self, header: dict[int, Any], values: int) -> int:
