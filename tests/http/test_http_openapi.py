@@ -159,6 +159,8 @@ def with_rows(seed: int) -> Callable[..., None]:
             case.body = {"inputs": [{"name": "rows", "shape": [1, 2], "datatype": "FP64", "data": values}]}
             # The whole body is JSON.
             (case.headers or {}).pop("inference-header-content-length", None)
+        elif last == "invocations":
+            case.body = {"dataframe_records": [row], "params": {"output": "all"}}
         elif last == "labels":
             case.body = {"model": "spam", "labels": [{"prediction_id": "known", "label": "yes"}]}
 

@@ -110,7 +110,7 @@ class Application:
         status = status if isinstance(status, int) else 0
         route = said.pop("route", None)
         self._metrics.count_http(scope["method"], route, status)
-        if route is not None and route.endswith(("/predict", "/batch_predict", "/infer")):
+        if route is not None and route.endswith(("/predict", "/batch_predict", "/infer", "/invocations")):
             self._metrics.observe_request(said.get("model", ""), said.get("versions", {}), status, seconds)
         if _LOG.isEnabledFor(logging.INFO):
             line = {

@@ -22,8 +22,9 @@ from homeostat.errors import (
     UnknownModel,
 )
 from homeostat.http.operations import MODEL, PRINTED, Operation, Pool, Request, is_printed
+from homeostat.http.tables import TABLE_TYPES, Limits, Rows, read_table
 from homeostat.ports import Clock, ControlPlane
-from homeostat.records import SUCCESS, LabelsAccepted, Prediction, PredictionBatch, as_datetime64
+from homeostat.records import SUCCESS, LabelsAccepted, Prediction, PredictionBatch, Signature, as_datetime64
 from homeostat.serving.answering import Snapshot
 from homeostat.serving.gateway import Gateway, Predictions
 from homeostat.serving.rows import columns_of_instances
@@ -128,6 +129,7 @@ class DataPlane:
         *,
         default_model: str,
         most_rows: int,
+        most_bytes: int = 10_000_000,
         queue_depth: Callable[[], int] = lambda: 0,
     ) -> None:
         self.gateway = gateway
@@ -136,6 +138,7 @@ class DataPlane:
         self._control = control
         self._default_model = default_model
         self._most_rows = most_rows
+        self._most_bytes = most_bytes
         self._queue_depth = queue_depth
 
     def model_of(self, request: Request) -> str:
@@ -168,6 +171,25 @@ class DataPlane:
         if count > self._most_rows:
             raise TooLarge(f"The batch has {count:,} rows; this server takes {self._most_rows:,}. Send it in parts.")
 
+    def limits(self, *, ignores_others: bool) -> Limits:
+        """What a table may be at most; columns that no model knows are passed over or refused."""
+        return Limits(self._most_rows, self._most_bytes, ignores_others)
+
+    def score_rows(
+        self, request: Request, model: str, read: Callable[[Signature], Rows]
+    ) -> tuple[Predictions, Snapshot]:
+        """Answer rows that bring their ids, entities and times along; `read` makes them for a signature."""
+        first = self.gateway.snapshot(model, now=self.clock.now()).arms[0].version
+        request.said |= {"model": model, "versions": {first.number: 0}}
+        rows = read(first.signature)
+
+        def columns(held: Snapshot) -> Any:
+            # The route may have moved on since.
+            wanted = held.arms[0].version.signature
+            return (rows if wanted == first.signature else read(wanted)).columns
+
+        return self.score(request, model, columns, ids=rows.ids, entities=rows.entities, times=rows.times)
+
     def score(
         self,
         request: Request,
@@ -177,7 +199,7 @@ class DataPlane:
         version: int | None = None,
         ids: Sequence[str] | None = None,
         entities: Sequence[Any] | None = None,
-        times: Sequence[datetime | None] | None = None,
+        times: Sequence[datetime | None] | npt.NDArray[np.datetime64] | None = None,
     ) -> tuple[Predictions, Snapshot]:
         """Answer with what the route, or the caller, names; `rows` makes typed columns for its signature."""
         now = self.clock.now()
@@ -222,8 +244,14 @@ class DataPlane:
         return reply_of_row(answer, 0, model, snapshot)
 
     def predict_batch(self, request: Request) -> PredictionBatch:
-        body: BatchBody = request.body
         model = self.model_of(request)
+        if request.content_type in TABLE_TYPES:
+            limits = self.limits(ignores_others=False)
+            answer, snapshot = self.score_rows(
+                request, model, lambda wanted: read_table(request.content, request.content_type, wanted, limits)
+            )
+            return _batch_reply(answer, snapshot, model)
+        body: BatchBody = request.body
         count = len(body.instances)
         self.check_rows(count)
         for name in ("prediction_ids", "entities", "event_times"):
@@ -238,19 +266,7 @@ class DataPlane:
             entities=body.entities,
             times=body.event_times,
         )
-        is_class = snapshot.arms[0].version.signature.task.is_classification
-        scores = answer.score.tolist()
-        return PredictionBatch(
-            predictions=answer.output.tolist() if is_class else scores,
-            probabilities=scores if is_class else None,
-            count=count,
-            status=SUCCESS,
-            prediction_ids=answer.ids.tolist(),
-            model=model,
-            versions=answer.version.tolist(),
-            arms=answer.arm.tolist(),
-            route=answer.route,
-        )
+        return _batch_reply(answer, snapshot, model)
 
     def label(self, request: Request) -> LabelsAccepted:
         body: LabelsBody = request.body
@@ -290,11 +306,34 @@ def reply_of_row(answer: Predictions, place: int, model: str, snapshot: Snapshot
     )
 
 
-def event_times(times: Sequence[datetime | None], now: datetime) -> npt.NDArray[np.datetime64]:
+def _batch_reply(answer: Predictions, snapshot: Snapshot, model: str) -> PredictionBatch:
+    is_class = snapshot.arms[0].version.signature.task.is_classification
+    scores = answer.score.tolist()
+    return PredictionBatch(
+        predictions=answer.output.tolist() if is_class else scores,
+        probabilities=scores if is_class else None,
+        count=len(answer.ids),
+        status=SUCCESS,
+        prediction_ids=answer.ids.tolist(),
+        model=model,
+        versions=answer.version.tolist(),
+        arms=answer.arm.tolist(),
+        route=answer.route,
+    )
+
+
+def event_times(
+    times: Sequence[datetime | None] | npt.NDArray[np.datetime64], now: datetime
+) -> npt.NDArray[np.datetime64]:
     """Event times as microseconds of UTC; now where there is none. Raises `InvalidRequest` outside of 100 to 9000."""
+    if isinstance(times, np.ndarray):
+        return _within_years(np.where(np.isnat(times), as_datetime64(now), times))
     filled = (now if moment is None else moment for moment in times)
     aware = [moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC) for moment in filled]
-    found = np.array([as_datetime64(moment) for moment in aware], dtype="datetime64[us]")
+    return _within_years(np.array([as_datetime64(moment) for moment in aware], dtype="datetime64[us]"))
+
+
+def _within_years(found: npt.NDArray[np.datetime64]) -> npt.NDArray[np.datetime64]:
     if ((found < EARLIEST) | (found > LATEST)).any():
         raise InvalidRequest("An event time lies outside of the years 100 to 9000.")
     return found
@@ -342,6 +381,7 @@ def operations(plane: DataPlane) -> list[Operation]:
                 PredictionBatch,
                 "data plane",
                 body=BatchBody,
+                also_takes=TABLE_TYPES,
                 parameters=parameters,
                 errors=refused,
                 pool=Pool.PREDICT,

@@ -77,8 +77,8 @@ def _described(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any
         described["requestBody"] = {
             "required": operation.body_required,
             "content": {
-                JSON: {"schema": schema_of[id(operation.body)]},
                 **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in operation.also_takes},
+                JSON: {"schema": schema_of[id(operation.body)]},
             },
         }
     if operation.form:

@@ -40,8 +40,9 @@ from homeostat.records import (
     Verification,
     Version,
 )
+from homeostat.sdk.tables import PARQUET, parquet_of
 from homeostat.sdk.transport import Transport
-from homeostat.sdk.values import entities_of, features_of, ids_of, instances_of, labels_of, moment, moments_of
+from homeostat.sdk.values import entities_of, features_of, ids_of, instances_of, is_list, labels_of, moment, moments_of
 
 API = "/api/v1"
 # Labels are small and may be sent twice without harm, so that many go in parts that every server takes.
@@ -123,15 +124,18 @@ class Client:
         """Score many rows at once, all or none.
 
         `rows` is any data frame (pandas, polars, pyarrow), `frames.Columns`, or a list of rows as `predict` takes them.
-        The other lists have one entry a row. Raises what `predict` raises.
+        The other lists have one entry a row. Frames of 200 rows and more are sent as Parquet. Raises what `predict`
+        raises.
         """
-        body = {
-            "instances": instances_of(rows),
-            "prediction_ids": None if prediction_ids is None else ids_of(prediction_ids),
-            "entities": None if entities is None else entities_of(entities, prediction_ids),
-            "event_times": None if event_times is None else moments_of(event_times),
-        }
-        return self._transport.order(PredictionBatch, self._data_path(model, "batch_predict"), body)
+        path = self._data_path(model, "batch_predict")
+        ids = None if prediction_ids is None else ids_of(prediction_ids)
+        keys = None if entities is None else entities_of(entities, prediction_ids)
+        times = None if event_times is None else moments_of(event_times)
+        content = None if is_list(rows) else parquet_of(rows, ids=ids, entities=keys, times=times)
+        if content is not None:
+            return self._transport.send(PredictionBatch, path, content, PARQUET)
+        body = {"instances": instances_of(rows), "prediction_ids": ids, "entities": keys, "event_times": times}
+        return self._transport.order(PredictionBatch, path, body)
 
     def label(
         self,

@@ -70,6 +70,12 @@ class Transport:
             content, headers = msgspec.json.encode(_given(body)), {"Content-Type": "application/json"}
         return self.decoded(kind, self._send("POST", path, long=long, content=content, headers=headers).content)
 
+    def send(self, kind: type[T], path: str, content: bytes, content_type: str) -> T:
+        """Have something done with a body that is no JSON."""
+        return self.decoded(
+            kind, self._send("POST", path, content=content, headers={"Content-Type": content_type}).content
+        )
+
     def upload(self, kind: type[T], path: str, *, fields: Mapping[str, str], files: Mapping[str, Any]) -> T:
         """Send files as a form; they are read while they are sent."""
         return self.decoded(kind, self._send("POST", path, long=True, data=fields, files=files).content)

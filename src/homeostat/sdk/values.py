@@ -32,7 +32,7 @@ def features_of(row: Any) -> dict[str, Any] | list[Any]:
         row = row.to_dict()
     if isinstance(row, Mapping):
         return {str(name): plain(value, str(name)) for name, value in row.items()}
-    if _is_list(row):
+    if is_list(row):
         return [plain(value, str(position)) for position, value in enumerate(row)]
     raise InvalidFeatures(
         f"A row is a mapping of feature names to values, or a list of values; {type(row).__name__} is neither."
@@ -41,7 +41,7 @@ def features_of(row: Any) -> dict[str, Any] | list[Any]:
 
 def instances_of(rows: Any) -> list[Any]:
     """Many rows: any data frame, `frames.Columns`, or a list of rows. Raises `InvalidFeatures` or `InvalidData`."""
-    if _is_list(rows):
+    if is_list(rows):
         return [features_of(row) for row in rows]
     table = to_arrow(rows)
     names = [str(name) for name in table.column_names]
@@ -49,7 +49,8 @@ def instances_of(rows: Any) -> list[Any]:
     return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
 
 
-def _is_list(value: Any) -> bool:
+def is_list(value: Any) -> bool:
+    """Whether it is a list of rows or of values, and no frame."""
     listed = isinstance(value, Sequence) and not isinstance(value, str | bytes)
     return listed or (isinstance(value, np.ndarray) and value.ndim > 0)
 
@@ -64,7 +65,7 @@ def _column(column: pa.ChunkedArray, name: str) -> list[Any]:
     if pa.types.is_floating(kind):
         column = pc.cast(column, pa.float64())
         if pc.any(pc.is_inf(column)).as_py():
-            raise _infinite(name)
+            raise infinite(name)
         return list(pc.if_else(pc.is_nan(column), None, column).to_pylist())
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return list(pc.cast(pc.cast(column, pa.timestamp("us"), safe=False), pa.int64()).to_pylist())
@@ -91,7 +92,7 @@ def plain(value: Any, name: str) -> Any:
         raise InvalidFeatures(f"Feature '{name}' holds a whole number of more than 64 bits.", feature=name)
     if isinstance(value, float):
         if math.isinf(value):
-            raise _infinite(name)
+            raise infinite(name)
         return None if math.isnan(value) else float(value)
     if isinstance(value, Decimal):
         return plain(float(value), name)
@@ -108,7 +109,8 @@ def plain(value: Any, name: str) -> Any:
     )
 
 
-def _infinite(name: str) -> InvalidFeatures:
+def infinite(name: str) -> InvalidFeatures:
+    """What is wrong with a feature that no body can carry."""
     return InvalidFeatures(
         f"Feature '{name}' holds an infinite number, which JSON can't carry. Send it as missing (None).", feature=name
     )

@@ -15,6 +15,7 @@ from homeostat.records import Feature, Signature
 SHOWN_NAMES = 10
 SHOWN_LENGTH = 60
 LONGEST_TEXT = 100_000
+PLAIN_NUMBERS = {float, int, type(None)}
 
 
 def checked_columns(rows: Any, signature: Signature) -> Columns:
@@ -69,11 +70,14 @@ def columns_of_instances(instances: Sequence[Any], signature: Signature) -> Colu
 def typed_values(values: Sequence[Any], feature: Feature) -> npt.NDArray[Any]:
     """The values of one feature as an array of its kind. Raises `InvalidFeatures` where one is of another type."""
     if feature.kind is Kind.NUMERIC:
-        for position, value in enumerate(values):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise _wrong(feature, "a number", position)
+        # One by one only where something is unusual: a batch of JSON has as many values as rows × features.
+        if not set(map(type, values)) <= PLAIN_NUMBERS:
+            for position, value in enumerate(values):
+                if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                    raise _wrong(feature, "a number", position)
         try:
-            found = np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+            # numpy makes None a NaN.
+            found = np.array(values, dtype=np.float64)
         except OverflowError:
             raise InvalidFeatures(f"Feature '{feature.name}' has a number that no float can hold.") from None
         if np.isinf(found).any():

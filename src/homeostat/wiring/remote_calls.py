@@ -36,6 +36,7 @@ def open_grpc(
         metrics,
         default_model=serve.model,
         most_rows=serve.batch_rows,
+        most_bytes=serve.body_bytes,
         queue_depth=getattr(system.log, "queue_depth", lambda: 0),
     )
     return GrpcServer(

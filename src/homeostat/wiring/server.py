@@ -21,7 +21,7 @@ from homeostat import __version__
 from homeostat.controllers.clock import SimulatedClock, SystemClock
 from homeostat.dashboard.facts import PageFacts, read_all, read_facts
 from homeostat.errors import UnknownModel
-from homeostat.http import control_plane, data_plane, inference_protocol
+from homeostat.http import control_plane, data_plane, inference_protocol, scoring_protocol
 from homeostat.http.app import Application
 from homeostat.http.direct import DirectPredictions
 from homeostat.http.health import Health
@@ -205,6 +205,7 @@ def build_server(
         metrics,
         default_model=settings.serve.model,
         most_rows=settings.serve.batch_rows,
+        most_bytes=settings.serve.body_bytes,
         queue_depth=getattr(system.log, "queue_depth", lambda: 0),
     )
     trust = Trust(token=settings.token, hosts=frozenset({settings.serve.host}))
@@ -264,6 +265,7 @@ def _operations(
         # The router tries them in order: what is asked most comes first.
         made += data_plane.operations(plane)
         made += inference_protocol.operations(plane, control, health.protocol_ready, most_bytes=serve.body_bytes)
+        made += scoring_protocol.operations(plane, health.ready)
     made += health.operations()
     made.append(_metrics_operation(metrics, StateCollector(control)))
     if role.orders:
