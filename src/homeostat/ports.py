@@ -118,8 +118,8 @@ class PredictionLog(Protocol):
         """
         ...
 
-    def append_labels(self, block: LabelBlock) -> int:
-        """Write labels durably; returns the sequence number."""
+    def append_labels(self, block: LabelBlock, *more: LabelBlock) -> int:
+        """Write blocks of labels durably, all or none; returns the last sequence number."""
         ...
 
     def blocks_after(self, model: str, sequence: int) -> list[tuple[int, PredictionBlock]]:
@@ -405,6 +405,11 @@ class ControlPlane(Protocol):
         *,
         event_time: npt.NDArray[np.datetime64] | None = None,
         source: str = "api",
+        sources: Sequence[str | None] | None = None,
+        confidences: Sequence[float | None] | None = None,
     ) -> LabelsAccepted:
-        """Take labels in: late, twice, or before their prediction."""
+        """Take labels in: late, twice, or before their prediction.
+
+        `sources` and `confidences` (0 to 1) hold for single labels, where they are not `None`.
+        """
         ...

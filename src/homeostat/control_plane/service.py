@@ -367,12 +367,23 @@ class ControlPlaneService:
         *,
         event_time: npt.NDArray[np.datetime64] | None = None,
         source: str = "api",
+        sources: Sequence[str | None] | None = None,
+        confidences: Sequence[float | None] | None = None,
     ) -> LabelsAccepted:
         task = self._registry.model(model).task
-        if not source.strip():
+        if not all(one is None or one.strip() for one in (source, *(sources or ()))):
             raise InvalidInput("Labels need a source, such as 'api' or the analyst's name.")
         accepted = accept_labels(
-            self._log, model, task, ids, values, now=self._clock.now(), event_time=event_time, source=source
+            self._log,
+            model,
+            task,
+            ids,
+            values,
+            now=self._clock.now(),
+            event_time=event_time,
+            source=source,
+            sources=sources,
+            confidences=confidences,
         )
         names = {label_text(id_) or "" for id_ in ids}
         unmatched = len(names) - self._log.count_served(model, sorted(names))

@@ -141,13 +141,15 @@ class Client:
         *,
         event_time: npt.NDArray[np.datetime64] | None = None,
         source: str = "api",
+        sources: Sequence[str | None] | None = None,
+        confidences: Sequence[float | None] | None = None,
     ) -> LabelsAccepted:
         """Take labels in: late, twice, or before their prediction. Raises `InvalidLabel`.
 
         More than 10,000 are sent in parts. Where one part is refused, those before it are kept; send all again then,
         the latest label counts.
         """
-        labels = labels_of(ids, values, event_time)
+        labels = labels_of(ids, values, event_time, sources=sources, confidences=confidences)
         if not labels:
             # Nothing to send, but the model has to exist all the same.
             self._transport.ask(ModelStatus, self._path(model, ""))

@@ -103,10 +103,10 @@ class SqlitePredictionLog:
             self._written += rows
         return sequence
 
-    def append_labels(self, block: LabelBlock) -> int:
-        body = arrow.encode_labels(block)
-        row = (block.model, block.source, block.confidence, block.rows, body)
-        return self._writer.do(lambda connection: _insert_labels(connection, row), size=len(body))
+    def append_labels(self, block: LabelBlock, *more: LabelBlock) -> int:
+        rows = [(one.model, one.source, one.confidence, one.rows, arrow.encode_labels(one)) for one in (block, *more)]
+        size = sum(len(row[-1]) for row in rows)
+        return self._writer.do(lambda connection: _insert_labels(connection, rows), size=size)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -305,9 +305,10 @@ def _insert_blocks(connection: sqlite3.Connection, encoded: Sequence[_Encoded]) 
     return _last_sequence(connection, "block") if sequence is None else sequence, rows
 
 
-def _insert_labels(connection: sqlite3.Connection, row: tuple[str, str, float, int, bytes]) -> int:
+def _insert_labels(connection: sqlite3.Connection, rows: Sequence[tuple[str, str, float, int, bytes]]) -> int:
     insert = "INSERT INTO label (model, source, confidence, rows, body) VALUES (?, ?, ?, ?, ?)"
-    return connection.execute(insert, row).lastrowid or _last_sequence(connection, "label")
+    connection.executemany(insert, rows)
+    return _last_sequence(connection, "label")
 
 
 def _fresh_rows(connection: sqlite3.Connection, given: _Encoded) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
