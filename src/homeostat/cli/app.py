@@ -34,6 +34,7 @@ app.command("history")(watch.history)
 app.command("check")(watch.check)
 app.command("retrain")(watch.retrain)
 app.add_typer(imports.label_app, name="label")
+app.add_typer(imports.log_app, name="log")
 
 
 @app.callback()

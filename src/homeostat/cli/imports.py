@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,15 +12,16 @@ from homeostat.cli import context
 from homeostat.cli.context import JsonOption, ServerOption
 from homeostat.cli.output import console, print_json, progress_bar
 from homeostat.cli.tables import LastOfEach, counted, model_of, tell, where
-from homeostat.errors import InvalidInput, InvalidLabel
+from homeostat.errors import Conflict, InvalidInput, InvalidLabel, NotServing, UnknownVersion
 
 if TYPE_CHECKING:
     from homeostat.connectors.feeds.chunks import Chunk
     from homeostat.connectors.feeds.labels import LabelRows
     from homeostat.ports import ControlPlane
-    from homeostat.records import LabelsAccepted, Model
+    from homeostat.records import LabelsAccepted, Model, PastPredictions, Version
 
 label_app = typer.Typer(help="Labels that arrive later.", no_args_is_help=True)
+log_app = typer.Typer(help="Predictions that were answered elsewhere.", no_args_is_help=True)
 
 PathArgument = Annotated[
     list[str],
@@ -118,3 +120,90 @@ def _send(
         sources=[labels.sources[place] for place in places],
         confidences=[labels.confidences[place] for place in places],
     )
+
+
+@log_app.command("import")
+def import_predictions(
+    path: PathArgument,
+    model: ModelOption = None,
+    version: Annotated[str | None, typer.Option("--version", help="Who answered, where no column says it.")] = None,
+    id_column: IdOption = None,
+    time_column: TimeOption = None,
+    prediction_column: Annotated[str | None, typer.Option("--prediction-column", help="The column of answers.")] = None,
+    score_column: Annotated[str | None, typer.Option("--score-column", help="The column of scores.")] = None,
+    server: ServerOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Import past predictions of a model that is served elsewhere: all rows, or none where one can't be used."""
+    from homeostat.connectors.feeds import predictions as feed
+    from homeostat.connectors.feeds.chunks import read_file
+    from homeostat.records import as_datetime64
+    from homeostat.serving.elsewhere import block_of
+
+    file, name = where(path, model)
+    number = None if version is None else context.version_number(version)
+    columns: dict[str, str] = {}
+    now = as_datetime64(datetime.now(tz=UTC))
+
+    with context.control_plane(server) as plane, progress_bar("Predictions", quiet=json) as told:
+        watched = WatchedVersions(plane, model_of(plane, name).name, number)
+
+        def rows() -> Iterator[tuple[Version, PastPredictions, Chunk]]:
+            for chunk in read_file(file):
+                if not columns:
+                    wanted = {
+                        feed.ID: id_column,
+                        feed.TIME: time_column,
+                        feed.PREDICTION: prediction_column,
+                        feed.SCORE: score_column,
+                    }
+                    columns.update(feed.find_columns(list(chunk.columns), watched[number].signature, **wanted))
+                numbers = [number if one is None else one for one in feed.versions_of(chunk, columns)]
+                for one, part in feed.parts_of(chunk, numbers):
+                    found = watched[one]
+                    past = feed.past_rows(part, columns, found.signature, version=found.number, now=now)
+                    yield found, past, part
+
+        count = 0
+        for found, past, chunk in rows():
+            # What can't be logged is found out before anything is.
+            block_of(past, found)
+            count += chunk.rows
+            tell(told, chunk.share / 2)
+        if not count:
+            raise InvalidInput(f"{file} has no rows.")
+        accepted = 0
+        for _, past, chunk in rows():
+            with counted(accepted, "predictions"):
+                accepted += plane.log_predictions(watched.model, past).accepted
+            tell(told, (1 + chunk.share) / 2)
+    duplicates = count - accepted
+    if json:
+        summary = {"model": watched.model, "rows": count, "accepted": accepted, "duplicates": duplicates}
+        print_json({**summary, "columns": columns})
+        return
+    skipped = f" {duplicates:,} were there already under their ids, or came twice." if duplicates else ""
+    console().print(f"{accepted:,} predictions logged of {count:,} rows.{skipped}", markup=False)
+
+
+class WatchedVersions:
+    """The versions of a model that is served elsewhere, by number, or `None` for the one in production."""
+
+    def __init__(self, plane: ControlPlane, model: str, number: int | None) -> None:
+        from homeostat.records import Stage
+
+        self.model = model
+        self._versions = {version.number: version for version in plane.versions(model)}
+        if not all(version.is_external for version in self._versions.values()):
+            raise Conflict(f"Model '{model}' is served by Homeostat, which logs its predictions itself.")
+        inside = [one for one in self._versions.values() if one.stage is Stage.PRODUCTION]
+        self._production = inside[0] if inside else None
+        if number is None and self._production is None:
+            raise NotServing(model=model)
+
+    def __getitem__(self, number: int | None) -> Version:
+        if number is None and self._production is not None:
+            return self._production
+        if number is None or number not in self._versions:
+            raise UnknownVersion(model=self.model, version=number, known=sorted(self._versions))
+        return self._versions[number]

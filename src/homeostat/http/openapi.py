@@ -76,8 +76,9 @@ def _described(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any
         described["requestBody"] = {
             "required": operation.body_required,
             "content": {
-                JSON: {"schema": schema_of[id(operation.body)]},
                 **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in operation.also_takes},
+                # Some are given JSON as it comes too, and decode it to the same.
+                JSON: {"schema": schema_of[id(operation.body)]},
             },
         }
     if operation.form:

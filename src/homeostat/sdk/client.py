@@ -27,9 +27,11 @@ from homeostat.records import (
     LabelsAccepted,
     Model,
     ModelStatus,
+    PastPredictions,
     PolicyReport,
     Prediction,
     PredictionBatch,
+    PredictionsAccepted,
     Promotion,
     Rollback,
     Rollout,
@@ -41,7 +43,16 @@ from homeostat.records import (
     Version,
 )
 from homeostat.sdk.transport import Transport
-from homeostat.sdk.values import entities_of, features_of, ids_of, instances_of, labels_of, moment, moments_of
+from homeostat.sdk.values import (
+    entities_of,
+    features_of,
+    ids_of,
+    instances_of,
+    labels_of,
+    moment,
+    moments_of,
+    predictions_of,
+)
 
 API = "/api/v1"
 # Labels are small and may be sent twice without harm, so that many go in parts that every server takes.
@@ -161,6 +172,17 @@ class Client:
             unmatched += kept.unmatched
         return LabelsAccepted(model=model, accepted=accepted, unmatched=unmatched)
 
+    def log_predictions(self, model: str, past: PastPredictions) -> PredictionsAccepted:
+        """Log what another server answered, of a model that is only watched here; each id is kept once.
+
+        Raises `InvalidPrediction`, `InvalidFeatures` or `Conflict`; nothing was logged then.
+        """
+        rows = [{name: value for name, value in row.items() if value is not None} for row in predictions_of(past)]
+        path = f"{API}/predictions?model={quote(self._model(model), safe='')}"
+        if past.version is not None:
+            path += f"&version={self._number(model, past.version)}"
+        return self._transport.order(PredictionsAccepted, path, rows)
+
     # What is served, and how it does
     def status(self) -> list[ModelStatus]:
         """What is served, how it does and what is open, for every model."""
@@ -214,8 +236,11 @@ class Client:
             "reason": reason,
             "actor": actor,
         }
-        if registration.time is not None:
-            fields["time"] = registration.time
+        if registration.is_external:
+            fields["external"] = "true"
+        for name in ("time", "prediction", "score", "positive"):
+            if getattr(registration, name) is not None:
+                fields[name] = getattr(registration, name)
         with ExitStack() as opened:
             files = {"training": (registration.training.name, opened.enter_context(_opened(registration.training)))}
             if registration.pipeline is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from homeostat.errors import InvalidFeatures, InvalidInput, InvalidLabel
 from homeostat.frames import label_text, to_arrow
-from homeostat.records import as_datetime64
+from homeostat.records import PastPredictions, as_datetime64
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -200,3 +200,28 @@ def labels_of(
             if one is not None:
                 label[name] = one
     return labels
+
+
+def predictions_of(past: PastPredictions) -> list[dict[str, Any]]:
+    """Predictions that were answered elsewhere as they are sent. Raises `InvalidFeatures`."""
+    return [
+        {
+            "prediction_id": id_,
+            "features": features,
+            "prediction": answer,
+            "score": score,
+            "event_time": at,
+            "entity": entity,
+            "latency_ms": latency,
+        }
+        for id_, features, answer, score, at, entity, latency in zip(
+            past.ids,
+            instances_of(past.columns),
+            past.answers,
+            past.scores,
+            moments_of(past.times),
+            past.entities,
+            past.latencies_ms,
+            strict=True,
+        )
+    ]

@@ -22,6 +22,7 @@ from homeostat.dashboard.facts import PageFacts, read_all, read_facts
 from homeostat.errors import UnknownModel
 from homeostat.http import control_plane, data_plane, inference_protocol
 from homeostat.http.app import Application
+from homeostat.http.feeds import predictions as past_predictions
 from homeostat.http.health import Health
 from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
 from homeostat.http.openapi import document
@@ -232,6 +233,7 @@ def _operations(
     if role.serves:
         # The router tries them in order: what is asked most comes first.
         made += data_plane.operations(plane)
+        made += past_predictions.operations(plane, control, metrics)
         made += inference_protocol.operations(plane, control.versions, health.protocol_ready)
     made += health.operations()
     made.append(_metrics_operation(metrics, StateCollector(control)))

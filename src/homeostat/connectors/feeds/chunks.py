@@ -11,7 +11,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -58,16 +58,26 @@ SUFFIXES = {
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some rows of a table. `first` is the number of its first row, `share` how much of the table ends with it."""
+    """Some rows of a table.
+
+    `first` is the number of the first one, `share` how much of the table ends with them; `given` are the numbers of all
+    where they do not follow each other.
+    """
 
     columns: dict[str, list[Any]]
     first: int
     share: float = 1.0
+    given: Sequence[int] = ()
 
     @property
     def rows(self) -> int:
         """How many rows there are."""
         return len(next(iter(self.columns.values()), ()))
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The number of each row in its table."""
+        return self.given or range(self.first, self.first + self.rows)
 
 
 def read_file(path: Path, *, rows: int = CHUNK_ROWS) -> Iterator[Chunk]:

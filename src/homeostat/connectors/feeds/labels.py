@@ -52,8 +52,8 @@ def plain_chunk(chunk: Chunk) -> Chunk:
     events = chunk.columns.get(METADATA, [None] * chunk.rows)
     return Chunk(
         {
-            ID: each(events, chunk.first, _event_id, InvalidLabel, METADATA),
-            LABEL: each(truths, chunk.first, _truth, InvalidLabel, GROUND_TRUTH),
+            ID: each(events, chunk.numbers, _event_id, InvalidLabel, METADATA),
+            LABEL: each(truths, chunk.numbers, _truth, InvalidLabel, GROUND_TRUTH),
         },
         chunk.first,
         chunk.share,
@@ -132,11 +132,11 @@ def label_rows(chunk: Chunk, columns: dict[str, str]) -> LabelRows:
         # Objects of JSON leave out what they lack, so that a later part of a file may lack a column.
         return chunk.columns.get(columns[role], empty) if role in columns else empty
 
-    first = chunk.first
+    rows = chunk.numbers
     return LabelRows(
-        ids=each(column(ID), first, id_of, InvalidLabel, ID),
-        values=each(column(LABEL), first, label_of, InvalidLabel, LABEL),
-        times=each(column(TIME), first, moment_of, InvalidLabel, TIME),
-        sources=each(column(SOURCE), first, source_of, InvalidLabel, SOURCE),
-        confidences=each(column(CONFIDENCE), first, share_of, InvalidLabel, CONFIDENCE),
+        ids=each(column(ID), rows, id_of, InvalidLabel, ID),
+        values=each(column(LABEL), rows, label_of, InvalidLabel, LABEL),
+        times=each(column(TIME), rows, moment_of, InvalidLabel, TIME),
+        sources=each(column(SOURCE), rows, source_of, InvalidLabel, SOURCE),
+        confidences=each(column(CONFIDENCE), rows, share_of, InvalidLabel, CONFIDENCE),
     )

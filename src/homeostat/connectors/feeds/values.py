@@ -18,6 +18,7 @@ LONGEST_ID = 256
 LONGEST_SOURCE = 100
 EARLIEST, LATEST = np.datetime64("0100-01-01", "us"), np.datetime64("9000-01-01", "us")
 LATEST_SECONDS = 2.2e11
+MOST_VERSION = 1_000_000_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WHOLE = re.compile(r"(-?[0-9]{1,15})\.0+")
 _TRUTH = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
@@ -29,10 +30,10 @@ class Unfit(ValueError):
     """Why a value can't be used, without the value."""
 
 
-def each(values: Sequence[Any], first: int, read: Callable[[Any], T], refuse: Refuse, name: str) -> list[T]:
+def each(values: Sequence[Any], rows: Sequence[int], read: Callable[[Any], T], refuse: Refuse, name: str) -> list[T]:
     """Every value of a column as `read` has it; what it raises `Unfit` for is refused with its row."""
     found = []
-    for row, value in enumerate(values, start=first):
+    for row, value in zip(rows, values, strict=True):
         try:
             found.append(read(value))
         except (ValueError, TypeError, OverflowError) as error:
@@ -110,6 +111,65 @@ def moment_of(value: Any) -> np.datetime64 | None:
     if not EARLIEST <= found <= LATEST:
         raise Unfit("it lies outside of the years 100 to 9000")
     return found
+
+
+def number_of(value: Any) -> float:
+    """A number, NaN where there is none; times are microseconds since 1970. Raises `Unfit`."""
+    if value is None or value == "":
+        return np.nan
+    if isinstance(value, datetime | date):
+        moment = moment_of(value)
+        return np.nan if moment is None else float(moment.astype(np.int64))
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise Unfit("it is no number") from None
+
+
+def truth_of(value: Any) -> float:
+    """1 for true and 0 for false, NaN where neither is said. Raises `Unfit`."""
+    if isinstance(value, str):
+        value = {"true": 1, "false": 0}.get(value.lower(), value)
+    number = number_of(value)
+    if number not in (0, 1) and not np.isnan(number):
+        raise Unfit("it is neither true nor false")
+    return number
+
+
+def text_of(value: Any) -> str | None:
+    """A text, where there is one. Raises `Unfit`."""
+    return None if value == "" else _single(value)
+
+
+def key_of(value: Any) -> str | None:
+    """An entity, where there is one. Raises `Unfit`."""
+    return None if value is None or value == "" else id_of(value)
+
+
+def score_of(value: Any) -> float | None:
+    """A number, where there is one. Raises `Unfit`."""
+    number = number_of(value)
+    return None if np.isnan(number) else number
+
+
+def whole_of(value: Any) -> int | None:
+    """A number of a version, where there is one. Raises `Unfit`."""
+    number = score_of(value)
+    if number is None:
+        return None
+    if not number.is_integer() or not 0 < number < MOST_VERSION:
+        raise Unfit("it is no number of a version")
+    return int(number)
+
+
+def numbers(values: Sequence[Any], rows: Sequence[int], refuse: Refuse, name: str) -> npt.NDArray[np.float64]:
+    """A column of numbers, NaN where one is missing."""
+    try:
+        # All at once where they are numbers or texts of such; one by one to say which is not.
+        filled = [np.nan if value is None or value == "" else value for value in values]
+        return np.array(filled, dtype=object).astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return np.array(each(values, rows, number_of, refuse, name), dtype=np.float64)
 
 
 def moments(values: Sequence[np.datetime64 | None], now: np.datetime64) -> npt.NDArray[np.datetime64]:
