@@ -165,3 +165,166 @@ def test_files_that_are_none_and_arguments_that_are_too_many(home: Path, capsys:
         assert run(["label", "import", *arguments]) == 2
         assert "Traceback" not in capsys.readouterr().err
     assert labels_of() == {}
+
+
+def past_table(rows: int = 300, seed: int = 1) -> pd.DataFrame:
+    """Rows that a server elsewhere answered."""
+    rng = np.random.default_rng(seed)
+    amount = rng.normal(size=rows)
+    answer = np.where(amount > 0, "yes", "no")
+    return pd.DataFrame(
+        {
+            "prediction_id": [f"t{seed}-{number}" for number in range(rows)],
+            "event_time": pd.date_range("2025-01-01", periods=rows, freq="min", tz="UTC"),
+            "amount": amount,
+            "colour": rng.choice(["red", None], rows),
+            "member": rng.random(rows) < 0.5,
+            "prediction": answer,
+            "score": 1 / (1 + np.exp(-amount)),
+        }
+    )
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A model that is served elsewhere, registered as a user does it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOMEOSTAT_HOME", raising=False)
+    table = past_table(600, seed=0)
+    table.assign(paid=table["prediction"]).to_parquet("reference.parquet")
+    order = ["model", "register", "far", "--external", "--reference", "reference.parquet", "--target", "paid"]
+    assert run([*order, "--positive", "no"]) == 0
+    assert "It is only watched" in capsys.readouterr().out
+    assert run(["model", "promote", "far", "1"]) == 0
+    capsys.readouterr()
+    return tmp_path
+
+
+def logged() -> dict[str, tuple[Any, ...]]:
+    opened = open_system(load())
+    try:
+        found = {}
+        for _, block in opened.log.features_after("far", 0):
+            for place, id_ in enumerate(block.ids):
+                features = tuple(values[place] for values in block.features.values())
+                found[id_] = (
+                    block.output[place],
+                    round(float(block.score[place]), 6),
+                    block.event_time[place],
+                    *features,
+                )
+        return found
+    finally:
+        opened.close()
+
+
+def test_past_predictions_of_every_form_are_logged_once(watched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = past_table()
+    table.to_csv("past.csv", index=False)
+    table.to_csv("past.csv.gz", index=False)
+    table.to_parquet("past.parquet")
+    lines = table.assign(event_time=table["event_time"].astype(str)).to_json(orient="records", lines=True)
+    Path("past.jsonl").write_text(lines)
+    said = None
+    for number, name in enumerate(("past.csv", "past.csv.gz", "past.parquet", "past.jsonl")):
+        assert run(["log", "import", name, "--json"]) == 0
+        kept = out(capsys)
+        assert (kept["rows"], kept["accepted"], kept["duplicates"]) == (300, 0 if number else 300, 300 if number else 0)
+        found = logged()
+        assert said in (None, found)
+        said = found
+    first = table.iloc[0]
+    assert said is not None
+    output, score, time, amount, colour, member = said["t1-0"]
+    assert (output, score) == (first["prediction"], round(first["score"], 6))
+    assert (time, amount) == (np.datetime64("2025-01-01"), first["amount"])
+    assert [said[f"t1-{row}"][4] for row in range(9)] == [None if one != "red" else one for one in table["colour"][:9]]
+    assert colour in ("red", None)
+    assert member == float(first["member"])
+
+
+def test_columns_and_versions_of_past_predictions(watched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    order = ["model", "register", "far", "--external", "--reference", "reference.parquet", "--target", "paid"]
+    assert run(order) == 0
+    assert run(["model", "promote", "far", "2"]) == 0
+    table = past_table(40).drop(columns="score").rename(columns={"prediction": "said", "event_time": "when"})
+    table["version"] = [1, 2, None, 2] * 10
+    table.to_parquet("past.parquet")
+    capsys.readouterr()
+    assert run(["log", "import", "far", "past.parquet", "--prediction-column", "said", "--time-column", "when"]) == 0
+    assert "40 predictions logged of 40 rows." in capsys.readouterr().out
+    opened = open_system(load())
+    versions = [number for _, block in opened.log.blocks_after("far", 0) for number in block.version.tolist()]
+    opened.close()
+    assert sorted(versions) == [1] * 10 + [2] * 30
+    table.assign(prediction_id=[f"z{n}" for n in range(40)], version=[1, 2] * 19 + [9, 9]).to_parquet("past.parquet")
+    assert run(["log", "import", "far", "past.parquet", "--prediction-column", "said"]) == 2
+    assert "[unknown_version]" in capsys.readouterr().err
+    assert len(logged()) == 40
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "code", "said"),
+    [
+        ({"amount": ["much"]}, [], "invalid_features", "amount of row 10,250 can't be used: it is no number"),
+        ({"prediction": ["maybe"]}, [], "invalid_prediction", "row 10,250"),
+        ({"prediction_id": [""]}, [], "invalid_prediction", "prediction_id of row 10,250"),
+        ({"event_time": ["soon"]}, [], "invalid_prediction", "event_time of row 10,250"),
+        ({"score": ["7"]}, [], "invalid_prediction", "row 10,250"),
+        ({"member": ["2"]}, [], "invalid_features", "member of row 10,250"),
+        ({"amount": None}, [], "invalid_features", "lacks features: amount"),
+        ({"prediction_id": None}, [], "invalid_input", "--id-column"),
+        ({}, ["--version", "7"], "unknown_version", "no version 7"),
+        ({}, ["--version", "seven"], "invalid_input", "seven"),
+        ({}, ["--score-column", "none"], "invalid_input", "none"),
+        ({}, ["--model", "other"], "unknown_model", "other"),
+    ],
+)
+def test_past_predictions_that_can_not_be_used_change_nothing(
+    watched: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, Any],
+    arguments: list[str],
+    code: str,
+    said: str,
+) -> None:
+    table = past_table(10_300).astype(object)
+    for name, values in change.items():
+        if values is None:
+            table = table.drop(columns=name)
+        else:
+            table.loc[10_249, name] = values[0]
+    table.to_csv("past.csv", index=False)
+    assert run(["log", "import", "past.csv", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert f"[{code}]" in error
+    assert said in error
+    assert logged() == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["far2", "--external"], "invalid_input"),
+        (["far2", "--external", "--reference", "none.csv"], "invalid_input"),
+        (["far2", "model.skops", "--external", "--reference", "reference.parquet"], "invalid_input"),
+        (["far2", "--external", "--reference", "reference.parquet", "--target", "nothing"], "invalid_target"),
+        (["far2", "--external", "--reference", "reference.parquet", "--prediction", "nothing"], "invalid_input"),
+        (["far2", "--external", "--reference", "reference.parquet", "--positive", "maybe"], "invalid_target"),
+        (["far2", "model.skops", "reference.parquet", "--target", "paid", "--score", "score"], "invalid_input"),
+        (["far2", "--target", "paid"], "invalid_input"),
+    ],
+)
+def test_what_is_no_reference_is_refused(
+    watched: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: str
+) -> None:
+    assert run(["model", "register", *arguments]) == 2
+    assert f"[{code}]" in capsys.readouterr().err
+    assert run(["model", "list", "--json"]) == 0
+    assert [one["model"] for one in out(capsys)["versions"]] == ["far"]
+
+
+def test_a_model_of_our_own_takes_no_past_predictions(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    past_table().to_csv("past.csv", index=False)
+    assert run(["log", "import", "price", "past.csv"]) == 2
+    assert "[conflict]" in capsys.readouterr().err
