@@ -86,6 +86,12 @@ class InvalidLabel(InvalidInput):
     code = "invalid_label"
 
 
+class InvalidPrediction(InvalidInput):
+    """What another server answered can't be logged: its class, its value or its score means nothing."""
+
+    code = "invalid_prediction"
+
+
 class InvalidRequest(InvalidInput):
     """The body or the parameters of a request can't be read as what they should be."""
 
@@ -189,6 +195,16 @@ class NotServing(Conflict):
 
     code = "not_serving"
     template = "Model '{model}' has no production version. 'homeostat model promote {model} VERSION' gives it one."
+
+
+class ServedElsewhere(NotServing):
+    """The model is served elsewhere; here it is only watched."""
+
+    code = "served_elsewhere"
+    template = (
+        "Model '{model}' is served elsewhere and only watched here: nothing of it can be predicted, retrained or "
+        "routed. 'homeostat model promote {model} VERSION' says which version is in production there."
+    )
 
 
 class RolloutInProgress(Conflict):

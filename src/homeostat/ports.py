@@ -24,8 +24,10 @@ from homeostat.records import (
     Model,
     ModelStatus,
     Mutable,
+    PastPredictions,
     PolicyReport,
     PredictionBlock,
+    PredictionsAccepted,
     Promotion,
     Record,
     Rollback,
@@ -121,8 +123,8 @@ class PredictionLog(Protocol):
         """
         ...
 
-    def append_labels(self, block: LabelBlock) -> int:
-        """Write labels durably; returns the sequence number."""
+    def append_labels(self, block: LabelBlock, *more: LabelBlock) -> int:
+        """Write blocks of labels durably, all or none; returns the last sequence number."""
         ...
 
     def blocks_after(self, model: str, sequence: int) -> list[tuple[int, PredictionBlock]]:
@@ -287,6 +289,10 @@ class Registration:
     `training` is a CSV or Parquet table with the `target` column and, perhaps, one of event `time`. `pipeline` is the
     fitted pipeline (.skops, or .joblib and .pkl with `allow_pickle`); without one the built-in trainer fits a model.
     With `keep_training` the rows are kept, so that retrainings can use them as history.
+
+    With `is_external` the version is served elsewhere: `training` is a table of rows that it answered, as a reference,
+    with the columns of its `prediction` and its `score`, and of the `target` where it is known. `positive` names the
+    class that a binary model looks for.
     """
 
     training: Path
@@ -297,6 +303,10 @@ class Registration:
     keep_training: bool = True
     tags: dict[str, str] = field(default_factory=dict)
     description: str = ""
+    is_external: bool = False
+    prediction: str | None = None
+    score: str | None = None
+    positive: str | None = None
 
 
 class ControlPlane(Protocol):
@@ -421,6 +431,15 @@ class ControlPlane(Protocol):
         *,
         event_time: npt.NDArray[np.datetime64] | None = None,
         source: str = "api",
+        sources: Sequence[str | None] | None = None,
+        confidences: Sequence[float | None] | None = None,
     ) -> LabelsAccepted:
-        """Take labels in: late, twice, or before their prediction."""
+        """Take labels in: late, twice, or before their prediction.
+
+        `sources` and `confidences` (0 to 1) hold for single labels, where they are not `None`.
+        """
+        ...
+
+    def log_predictions(self, model: str, past: PastPredictions) -> PredictionsAccepted:
+        """Log what another server answered, of a model that is only watched here; each id is kept once."""
         ...

@@ -260,6 +260,10 @@ def test_labels_come_back_in_order(log):
     assert (two.ids.tolist(), two.values.tolist()) == (["a", "a"], ["0", "1"])
     assert [number for number, _ in log.labels_after("spam", first)] == [second]
     assert log.labels_after("spam", second) == []
+    third = log.append_labels(labels(["b"], ["1"], source="one"), labels(["b"], ["0"], source="two"))
+    found = log.labels_after("spam", second)
+    assert [(block.source, block.values.tolist()) for _, block in found] == [("one", ["1"]), ("two", ["0"])]
+    assert found[-1][0] == third
 
 
 def test_threads_append_at_once(log):

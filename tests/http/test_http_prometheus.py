@@ -74,6 +74,9 @@ def full_server() -> ServerMetrics:
     server.count_rows_logged(7)
     server.count_labels("mail", 5)
     server.observe_label_lag(86_400)
+    server.count_rows_ingested("mail", 3, 1)
+    server.count_events("paired", 2)
+    server.set_events_waiting(1)
     server.count_http("POST", "/models/{model}/predict", 200)
     server.count_http("GET", None, 404)
     return server

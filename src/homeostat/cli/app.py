@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from homeostat import __version__
-from homeostat.cli import alert, backtest, context, demo, drift, init, model, rollout, serve, watch
+from homeostat.cli import alert, backtest, context, demo, drift, imports, init, model, rollout, serve, watch
 from homeostat.cli.output import BAD_INPUT, console
 from homeostat.errors import HomeostatError, InvalidInput
 
@@ -33,7 +33,8 @@ app.command("status")(watch.status)
 app.command("history")(watch.history)
 app.command("check")(watch.check)
 app.command("retrain")(watch.retrain)
-app.add_typer(watch.label_app, name="label")
+app.add_typer(imports.label_app, name="label")
+app.add_typer(imports.log_app, name="log")
 
 
 @app.callback()

@@ -19,9 +19,20 @@ app = typer.Typer(help="Models and versions.", no_args_is_help=True)
 @app.command("register")
 def register(
     model: ModelArgument,
-    pipeline: Annotated[Path, typer.Argument(help="The fitted pipeline: .skops, or .joblib/.pkl.", show_default=False)],
-    training: Annotated[Path, typer.Argument(help="What it was trained on: CSV or Parquet.", show_default=False)],
-    target: Annotated[str, typer.Option("--target", help="The target's column.", show_default=False)],
+    pipeline: Annotated[
+        Path | None, typer.Argument(help="The fitted pipeline: .skops, or .joblib/.pkl.", show_default=False)
+    ] = None,
+    training: Annotated[
+        Path | None, typer.Argument(help="What it was trained on: CSV or Parquet.", show_default=False)
+    ] = None,
+    target: Annotated[str, typer.Option("--target", help="The target's column.", show_default=False)] = "",
+    external: Annotated[bool, typer.Option("--external", help="It is served elsewhere, and watched here.")] = False,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Rows that it answered: CSV or Parquet. With --external.")
+    ] = None,
+    prediction: Annotated[str | None, typer.Option("--prediction", help="The column of its answers.")] = None,
+    score: Annotated[str | None, typer.Option("--score", help="The column of its scores.")] = None,
+    positive: Annotated[str | None, typer.Option("--positive", help="The class that it looks for.")] = None,
     time: Annotated[str | None, typer.Option("--time", help="The column with event times.")] = None,
     allow_pickle: Annotated[
         bool,
@@ -33,26 +44,48 @@ def register(
     server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Register a fitted scikit-learn pipeline with its training data, as a new version in stage draft."""
+    """Register a fitted scikit-learn pipeline with its training data, as a new version in stage draft.
+
+    With --external it is a version that is served elsewhere, with a table of rows that it answered as its reference.
+    """
     from homeostat.ports import Registration
 
+    if external:
+        if reference is None or pipeline is not None:
+            raise InvalidInput("What is served elsewhere takes no pipeline, and a table: --external --reference DATA.")
+        table = reference
+    else:
+        apart = {"--reference": reference, "--prediction": prediction, "--score": score, "--positive": positive}
+        given = [name for name, value in apart.items() if value is not None]
+        if given:
+            raise InvalidInput(f"{given[0]} is for what is served elsewhere; add --external.")
+        if pipeline is None or training is None or not target:
+            raise InvalidInput(
+                "Name the pipeline, what it was trained on, and the target: MODEL PIPELINE TRAINING --target Y."
+            )
+        table = training
     registration = Registration(
-        training=context.existing(training),
+        training=context.existing(table),
         target=target,
-        pipeline=context.existing(pipeline),
+        pipeline=None if pipeline is None else context.existing(pipeline),
         time=time,
         allow_pickle=allow_pickle,
         tags=_tags(tag or []),
         description=description,
+        is_external=external,
+        prediction=prediction,
+        score=score,
+        positive=positive,
     )
     with context.control_plane(server) as plane:
         version = plane.register(model, registration, actor=context.actor(), reason=reason)
     if json:
         print_json(version)
         return
+    how = "It is only watched" if external else f"It is served as {version.serving.format}"
     console().print(
-        f"{model} version {version.number} registered. It is served as {version.serving.format}: "
-        f"{version.serving.reason}.\nNext: 'homeostat model promote {model} {version.number}'.",
+        f"{model} version {version.number} registered. {how}: {version.serving.reason}.\n"
+        f"Next: 'homeostat model promote {model} {version.number}'.",
         markup=False,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +9,6 @@ import typer
 from homeostat.cli import context
 from homeostat.cli.context import JsonOption, ModelArgument, ServerOption
 from homeostat.cli.output import FOUND, console, moment, print_json, table
-from homeostat.errors import InvalidLabel
 
 if TYPE_CHECKING:
     from homeostat.records import Decision, ModelStatus
@@ -126,30 +124,3 @@ def retrain(
         console().print(f"{run.id} {run.state.value}: {run.outcome}.{made}", markup=False)
     if run.version is None:
         raise typer.Exit(FOUND)
-
-
-label_app = typer.Typer(help="Labels that arrive later.", no_args_is_help=True)
-
-
-@label_app.command("import")
-def import_labels(
-    model: ModelArgument,
-    path: Annotated[Path, typer.Argument(help="CSV or Parquet: prediction_id, label.", show_default=False)],
-    server: ServerOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Import labels for logged predictions from a file."""
-    from homeostat.connectors.tables import read_table
-
-    rows = read_table(context.existing(path))
-    for name in ("prediction_id", "label"):
-        if name not in rows.column_names:
-            raise InvalidLabel(f"{path} has no column '{name}'. It has: {', '.join(rows.column_names[:20])}.")
-    ids, values = rows.column("prediction_id").to_pylist(), rows.column("label").to_pylist()
-    with context.control_plane(server) as plane:
-        kept = plane.label(model, ids, values, source="import")
-    if json:
-        print_json(kept)
-        return
-    waiting = f" {kept.unmatched:,} of them wait for a prediction that is not logged." if kept.unmatched else ""
-    console().print(f"{kept.accepted:,} labels kept.{waiting}", markup=False)

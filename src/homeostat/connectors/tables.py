@@ -113,7 +113,7 @@ def prepare(
     known = _labelled(table, target)
     dropped = table.num_rows - known.num_rows
     if known.num_rows < FEWEST_ROWS:
-        raise InvalidData(f"There are {known.num_rows} labelled rows; a backtest needs at least {FEWEST_ROWS}.")
+        raise InvalidData(f"There are {known.num_rows} labelled rows; at least {FEWEST_ROWS} are needed.")
     task, values, classes = _target(known, target)
     times = _times(known, time)
     order = np.argsort(times, kind="stable")

@@ -8,6 +8,7 @@ from typing import Any
 
 from homeostat.connectors import models as connector
 from homeostat.connectors.tables import LabelledTable, prepare, read_table
+from homeostat.control_plane.external import external_draft
 from homeostat.errors import InvalidFeatures, InvalidInput
 from homeostat.frames import finite, to_pandas
 from homeostat.ports import Registration
@@ -34,6 +35,8 @@ def register_files(
 
     Raises `InvalidInput` and below where the files can't be used; nothing is kept then.
     """
+    if registration.is_external:
+        return registry.register_external(external_draft(model, registration, seed), at=at, actor=actor, reason=reason)
     fitted = None
     if registration.pipeline is not None:
         fitted = load_pipeline(registration.pipeline, allow_pickle=registration.allow_pickle)

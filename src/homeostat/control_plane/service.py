@@ -14,7 +14,7 @@ from homeostat.alerts.service import Alerts
 from homeostat.control_plane.confirmation import wait_for_gateways
 from homeostat.control_plane.registration import register_files
 from homeostat.controllers.tally import Tally
-from homeostat.errors import Conflict, IntegrityError, InvalidInput, UnknownRecord
+from homeostat.errors import Conflict, IntegrityError, InvalidInput, NotServing, UnknownRecord
 from homeostat.feedback.labels import accept_labels
 from homeostat.frames import label_text
 from homeostat.journal import latest_route
@@ -29,7 +29,9 @@ from homeostat.records import (
     LabelsAccepted,
     Model,
     ModelStatus,
+    PastPredictions,
     PolicyReport,
+    PredictionsAccepted,
     Promotion,
     Rollback,
     Rollout,
@@ -48,6 +50,7 @@ from homeostat.registry.service import Registry, require_model
 from homeostat.retraining.service import Retraining
 from homeostat.rollouts.rules import arms_of
 from homeostat.rollouts.service import Rollouts
+from homeostat.serving.elsewhere import block_of
 from homeostat.settings import Settings, shown
 
 RECENT_FINDINGS = 200
@@ -187,9 +190,11 @@ class ControlPlaneService:
             return Promotion(version=self._registry.advance(model, number, stage, at=now, actor=actor, reason=reason))
         if version.stage is Stage.PRODUCTION:
             return Promotion(version=version)
-        if self._registry.production(model) is None:
+        # Which version is in production elsewhere is said, not tried: there is no traffic here to try it on.
+        if self._registry.production(model) is None or version.is_external:
             installed = self._registry.install(model, number, at=now, actor=actor, reason=reason)
-            self._on_route(model)
+            if not installed.is_external:
+                self._on_route(model)
             return Promotion(version=installed)
         policy = self._settings.policy_of(model)
         rollout = self._rollouts.start(model, number, policy, at=now, reason=reason, actor=actor, by_hand=True)
@@ -367,16 +372,49 @@ class ControlPlaneService:
         *,
         event_time: npt.NDArray[np.datetime64] | None = None,
         source: str = "api",
+        sources: Sequence[str | None] | None = None,
+        confidences: Sequence[float | None] | None = None,
     ) -> LabelsAccepted:
         task = self._registry.model(model).task
-        if not source.strip():
+        if not all(one is None or one.strip() for one in (source, *(sources or ()))):
             raise InvalidInput("Labels need a source, such as 'api' or the analyst's name.")
         accepted = accept_labels(
-            self._log, model, task, ids, values, now=self._clock.now(), event_time=event_time, source=source
+            self._log,
+            model,
+            task,
+            ids,
+            values,
+            now=self._clock.now(),
+            event_time=event_time,
+            source=source,
+            sources=sources,
+            confidences=confidences,
         )
         names = {label_text(id_) or "" for id_ in ids}
         unmatched = len(names) - self._log.count_served(model, sorted(names))
         return LabelsAccepted(model=model, accepted=accepted, unmatched=unmatched)
+
+    # Predictions that were answered elsewhere
+    def external_version(self, model: str, number: int | None) -> Version:
+        """The version of a model that is only watched here: that one, or the one in production. Raises `Conflict`."""
+        self._registry.model(model)
+        version = self._registry.production(model) if number is None else self._registry.version(model, number)
+        if version is None:
+            raise NotServing(model=model)
+        if not version.is_external:
+            raise Conflict(
+                f"Model '{model}' is served by Homeostat, which logs its predictions itself. Register what is served "
+                "elsewhere under another name: 'homeostat model register NAME --external --reference DATA'."
+            )
+        return version
+
+    def log_predictions(self, model: str, past: PastPredictions) -> PredictionsAccepted:
+        version = self.external_version(model, past.version)
+        block = block_of(past, version)
+        names = sorted(set(past.ids))
+        fresh = len(names) - self._log.count_served(model, names)
+        self._log.append([block])
+        return PredictionsAccepted(model=model, version=version.number, accepted=fresh, duplicates=block.rows - fresh)
 
 
 def _quality(findings: dict[str, Finding]) -> str:

@@ -45,7 +45,8 @@ class HealController:
 
     def reconcile(self, view: ModelView, policy: Policy, now: datetime) -> bool:
         version = self._registry.production(view.model)
-        if version is None:
+        # What is served elsewhere is retrained and routed there: here its findings become alerts, and nothing more.
+        if version is None or version.is_external:
             return False
         facts = self._facts(view, version, policy, now)
         trigger = decide(facts, policy)

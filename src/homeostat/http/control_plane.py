@@ -57,11 +57,15 @@ MODELS = (".skops", ".joblib", ".pkl")
 _CONTENT = re.compile(r"(columns, got \d+|invalid value)(?:: | ').*(?=\. It must be)| It has: .*", re.DOTALL)
 REGISTRATION = (
     FormField("training", "What it was trained on, or is to be: CSV or Parquet.", required=True, suffixes=TABLES),
-    FormField("target", "The target's column.", required=True),
+    FormField("target", "The target's column; one that is served elsewhere may go without."),
     FormField(
         "pipeline", "The fitted pipeline (.skops); without it the built-in trainer fits a model.", suffixes=MODELS
     ),
     FormField("time", "The column with event times."),
+    FormField("external", "It is served elsewhere: `training` are rows that it answered.", is_flag=True),
+    FormField("prediction", "The column of its answers; `prediction`, unless given. For external ones."),
+    FormField("score", "The column of its scores; `score`, unless given. For external ones."),
+    FormField("positive", "The class that a binary model looks for. For external ones."),
     FormField("allow_pickle", "Load a pickle; the server has to allow it too (serve.allow_pickle).", is_flag=True),
     FormField("keep_training", "Keep the rows for later retrainings; true unless said otherwise.", is_flag=True),
     FormField("tags", "Tags, as a JSON object of texts.", longest=10_000),
@@ -80,6 +84,10 @@ class FullControlPlane(ControlPlane, Protocol):
 
     def run(self, model: str, run: str) -> Run:
         """One retraining."""
+        ...
+
+    def external_version(self, model: str, number: int | None) -> Version:
+        """A version of a model that is only watched here."""
         ...
 
 
@@ -107,18 +115,25 @@ class ControlHandlers:
         pipeline = request.files.get("pipeline")
         if not is_printed(given.get("actor", "") + given.get("reason", "")):
             raise InvalidRequest("'actor' or 'reason' has control characters.")
+        is_external = _flag(given, "external", default=False)
+        if not given.get("target") and not is_external:
+            raise InvalidRequest("The form lacks: target.")
         request.said["model"] = request.path["model"]
         return self._control.register(
             request.path["model"],
             Registration(
                 training=Path(request.files["training"].path),
-                target=given["target"],
+                target=given.get("target", ""),
                 pipeline=None if pipeline is None else Path(pipeline.path),
                 time=given.get("time") or None,
                 allow_pickle=wants_pickle,
                 keep_training=_flag(given, "keep_training", default=True),
                 tags=_tags(given.get("tags", "{}")),
                 description=given.get("description", ""),
+                is_external=is_external,
+                prediction=given.get("prediction") or None,
+                score=given.get("score") or None,
+                positive=given.get("positive") or None,
             ),
             actor=given.get("actor") or DEFAULT_ACTOR,
             reason=given.get("reason") or "registered over HTTP",
@@ -139,9 +154,9 @@ def _without_upload(message: str, request: Request) -> str:
     """A message about files without their place on this machine, and without what stands in them."""
     for name, upload in request.files.items():
         message = message.replace(upload.path, f"'{name}'")
-    for name in ("target", "time"):
+    for name in ("target", "time", "prediction", "score", "positive"):
         if request.body.get(name):
-            message = message.replace(f" '{request.body[name]}'", "")
+            message = re.sub(rf" ?'{re.escape(request.body[name])}'", "", message)
     return _CONTENT.sub(lambda match: match[1] or "", message)
 
 

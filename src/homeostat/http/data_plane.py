@@ -11,6 +11,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from homeostat.connectors.feeds.chunks import CONTENT_TYPES
+from homeostat.connectors.feeds.labels import LabelRows
+from homeostat.connectors.feeds.values import moments
 from homeostat.errors import (
     IntegrityError,
     InvalidLabel,
@@ -21,6 +24,8 @@ from homeostat.errors import (
     TooLarge,
     UnknownModel,
 )
+from homeostat.frames import label_text
+from homeostat.http.feeds.tables import ASKED_MODEL, ASKED_SOURCE, labels_of_table, said_once
 from homeostat.http.operations import MODEL, PRINTED, Operation, Pool, Request, is_printed
 from homeostat.http.tables import TABLE_TYPES, Limits, Rows, read_table
 from homeostat.ports import Clock, ControlPlane
@@ -33,9 +38,11 @@ Scalar = str | int | float | bool | None
 Row = dict[str, Scalar] | list[Scalar]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256, extra_json_schema={"pattern": PRINTED})]
 Key = Name | int
+Source = Annotated[str, msgspec.Meta(min_length=1, max_length=100, extra_json_schema={"pattern": PRINTED})]
 Moment = Annotated[datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 EARLIEST, LATEST = np.datetime64("0100-01-01", "us"), np.datetime64("9000-01-01", "us")
 SHOWN_IDS = 20
+DEFAULT_SOURCE = "api"
 UUID7 = 7
 RFC_4122_BITS = 80
 
@@ -80,6 +87,8 @@ class LabelItem(Body, kw_only=True):
     prediction_id: Name
     label: str | int | float | bool
     event_time: Moment | None = None
+    source: Source | None = None
+    confidence: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
 
 class LabelsBody(Body, kw_only=True):
@@ -87,10 +96,11 @@ class LabelsBody(Body, kw_only=True):
 
     labels: Annotated[list[LabelItem], msgspec.Meta(min_length=1)]
     model: str | None = None
-    source: Annotated[str, msgspec.Meta(min_length=1, max_length=100, extra_json_schema={"pattern": PRINTED})] = "api"
+    source: Source | None = None
 
     def __post_init__(self) -> None:
         check_printed("prediction_id or source", (self.source, *(item.prediction_id for item in self.labels)))
+        check_printed("source", (item.source for item in self.labels))
 
 
 class Observer(Protocol):
@@ -269,21 +279,25 @@ class DataPlane:
         return _batch_reply(answer, snapshot, model)
 
     def label(self, request: Request) -> LabelsAccepted:
-        body: LabelsBody = request.body
-        model = body.model or self.default_model()
-        self.check_rows(len(body.labels))
         now = self.clock.now()
-        for item in body.labels:
-            if isinstance(item.label, str) and not item.label:
-                raise InvalidLabel("Every label needs a value.")
-        times = event_times([item.event_time for item in body.labels], now)
-        ids = [item.prediction_id for item in body.labels]
+        body: LabelsBody | None = request.body
+        given = labels_of_table(request, self._most_rows) if body is None else _labels_of(body, now)
+        model = said_once("model", request, None if body is None else body.model) or self.default_model()
+        source = said_once("source", request, None if body is None else body.source) or DEFAULT_SOURCE
+        self.check_rows(len(given.ids))
+        times = moments(given.times, as_datetime64(now))
         accepted = self._control.label(
-            model, ids, [item.label for item in body.labels], event_time=times, source=body.source
+            model,
+            given.ids,
+            given.values,
+            event_time=times,
+            source=source,
+            sources=given.sources,
+            confidences=given.confidences,
         )
-        request.said |= {"model": model, "labels": accepted.accepted, "prediction_ids": ids[:SHOWN_IDS]}
+        request.said |= {"model": model, "labels": accepted.accepted, "prediction_ids": given.ids[:SHOWN_IDS]}
         self.observer.count_labels(model, accepted.accepted)
-        for id_, moment in zip(ids, times, strict=True):
+        for id_, moment in zip(given.ids, times, strict=True):
             made = made_at(id_)
             if made is not None:
                 self.observer.observe_label_lag(max(float((moment - made) / np.timedelta64(1, "s")), 0.0))
@@ -319,6 +333,18 @@ def _batch_reply(answer: Predictions, snapshot: Snapshot, model: str) -> Predict
         versions=answer.version.tolist(),
         arms=answer.arm.tolist(),
         route=answer.route,
+    )
+
+
+def _labels_of(body: LabelsBody, now: datetime) -> LabelRows:
+    if any(isinstance(item.label, str) and not item.label for item in body.labels):
+        raise InvalidLabel("Every label needs a value.")
+    return LabelRows(
+        ids=[item.prediction_id for item in body.labels],
+        values=[label_text(item.label) or "" for item in body.labels],
+        times=list(event_times([item.event_time for item in body.labels], now)),
+        sources=[item.source for item in body.labels],
+        confidences=[item.confidence for item in body.labels],
     )
 
 
@@ -396,6 +422,8 @@ def operations(plane: DataPlane) -> list[Operation]:
             LabelsAccepted,
             "data plane",
             body=LabelsBody,
+            also_takes=tuple(CONTENT_TYPES),
+            query=(ASKED_MODEL, ASKED_SOURCE),
             errors=(UnknownModel,),
             pool=Pool.PREDICT,
         )

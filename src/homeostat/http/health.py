@@ -89,7 +89,10 @@ class Health:
         waiting = [
             model.name
             for model in self._control.models()
-            if any(version.stage is Stage.PRODUCTION for version in self._control.versions(model.name))
+            if any(
+                version.stage is Stage.PRODUCTION and not version.is_external
+                for version in self._control.versions(model.name)
+            )
         ]
         return f"Not loaded yet: {', '.join(waiting)}." if waiting else ""
 

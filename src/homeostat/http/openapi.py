@@ -78,6 +78,7 @@ def _described(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any
             "required": operation.body_required,
             "content": {
                 **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in operation.also_takes},
+                # Some are given JSON as it comes too, and decode it to the same.
                 JSON: {"schema": schema_of[id(operation.body)]},
             },
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -80,6 +81,25 @@ class LabelBlock:
     def rows(self) -> int:
         """How many labels the block has."""
         return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class PastPredictions:
+    """Rows of one version that were answered elsewhere; all lists have an entry a row, and `None` is not said.
+
+    `answers` are classes or values, `scores` probabilities as `PredictionBlock` has them. `version` is the production
+    version where it is `None`; `numbers` are those of the rows, for errors to name; from 0 on where there are none.
+    """
+
+    ids: list[str]
+    columns: Columns
+    answers: list[Any]
+    scores: list[float | None]
+    times: Times
+    entities: list[str | None]
+    latencies_ms: list[float | None]
+    version: int | None = None
+    numbers: Sequence[int] = ()
 
 
 EPOCH = np.datetime64(0, "us")

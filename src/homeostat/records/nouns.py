@@ -22,6 +22,8 @@ from homeostat.records.enums import (
 )
 
 Json = dict[str, Any]
+# The serving form of a version that has no files to be served from.
+EXTERNAL = "external"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +176,11 @@ class Version(Mutable, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return version_key(self.model, self.number)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether it is served elsewhere: watched here, and never loaded, routed or retrained."""
+        return self.serving.format == EXTERNAL
 
 
 def version_key(model: str, number: int) -> str:

@@ -58,6 +58,20 @@ class LabelsAccepted(Reply, frozen=True, kw_only=True):
     unmatched: int
 
 
+class PredictionsAccepted(Reply, frozen=True, kw_only=True):
+    """What became of predictions that were answered elsewhere.
+
+    `accepted` rows were logged now, `duplicates` were logged before under their ids. `waiting` are the halves, requests
+    or responses, of which the other half has not come yet: nothing of those is logged.
+    """
+
+    model: str
+    version: int
+    accepted: int
+    duplicates: int
+    waiting: int = 0
+
+
 # The control plane.
 class ModelStatus(Reply, frozen=True, kw_only=True):
     """What is served for a model, how it does, and what is open."""

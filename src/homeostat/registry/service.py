@@ -16,6 +16,7 @@ from homeostat.errors import (
     ModelExists,
     NotFound,
     NothingToRollBackTo,
+    ServedElsewhere,
     UnknownModel,
     UnknownVersion,
 )
@@ -28,6 +29,7 @@ from homeostat.records import (
     Lineage,
     Manifest,
     Model,
+    ServingForm,
     Severity,
     Signature,
     Stage,
@@ -36,6 +38,7 @@ from homeostat.records import (
     Version,
     version_key,
 )
+from homeostat.registry.history import stage_change
 from homeostat.registry.missing_values import with_nullable
 from homeostat.registry.reference import (
     SAMPLE_ROWS,
@@ -47,7 +50,7 @@ from homeostat.registry.reference import (
     write_reference,
     write_rows,
 )
-from homeostat.registry.rules import check_move, path_to
+from homeostat.registry.rules import EXTERNAL_FORM, check_move, check_name, check_served_alike, path_to
 from homeostat.stats.profile import Profile
 
 REFERENCE = "reference.json"
@@ -97,12 +100,31 @@ class Registry:
         Raises `CompilationFailed` where the model can't be served safely, `ModelExists` where a model of that name
         has another task or target.
         """
-        _check_name(draft.model)
+        check_name(draft.model)
         compiled = self._compiler.compile(draft.estimator, draft.signature, finite(draft.columns), seed=draft.seed)
         predictor = self._compiler.load(compiled.files, compiled.form, draft.signature)
         signature = with_nullable(draft.signature, predictor, finite(draft.columns))
         contents = {MODEL_FOLDER + path: content for path, content in compiled.files.items()}
         contents |= self._reference_files(draft, predictor)
+        return self._write(draft, signature, compiled.form, contents, at=at, actor=actor, reason=reason)
+
+    def register_external(self, draft: VersionDraft, *, at: datetime, actor: str, reason: str) -> Version:
+        """Write a version that is served elsewhere, in stage draft: a signature and a reference, and no model."""
+        check_name(draft.model)
+        contents = self._reference_files(draft, None)
+        return self._write(draft, draft.signature, EXTERNAL_FORM, contents, at=at, actor=actor, reason=reason)
+
+    def _write(
+        self,
+        draft: VersionDraft,
+        signature: Signature,
+        form: ServingForm,
+        contents: dict[str, bytes],
+        *,
+        at: datetime,
+        actor: str,
+        reason: str,
+    ) -> Version:
         entries = tuple(
             FileEntry(path=path, sha256=self._files.write(content), size=len(content))
             for path, content in sorted(contents.items())
@@ -115,7 +137,9 @@ class Registry:
                 for earlier in transaction.list(Version, model=draft.model):
                     if earlier.lineage.run == draft.run:
                         return earlier
-            numbers = [version.number for version in transaction.list(Version, model=draft.model)]
+            earlier_versions = transaction.list(Version, model=draft.model)
+            check_served_alike(earlier_versions, form)
+            numbers = [version.number for version in earlier_versions]
             version = Version(
                 model=draft.model,
                 number=max(numbers, default=0) + 1,
@@ -123,7 +147,7 @@ class Registry:
                 created_at=at,
                 signature=signature,
                 manifest=Manifest(files=entries),
-                serving=compiled.form,
+                serving=form,
                 lineage=Lineage(
                     data_sha256=content_hash({**draft.columns, "__target__": draft.target}),
                     rows=draft.columns.rows,
@@ -139,7 +163,7 @@ class Registry:
                 tags=draft.tags,
             )
             transaction.insert(version)
-            transaction.insert(_change(transaction, version, None, Stage.DRAFT, at, actor, reason, {}))
+            transaction.insert(stage_change(transaction, version, None, Stage.DRAFT, at, actor, reason, {}))
             record_decision(
                 transaction,
                 version.model,
@@ -147,12 +171,12 @@ class Registry:
                 at=at,
                 actor=actor,
                 version=version.number,
-                reason=f"{reason}. Served as {compiled.form.format}: {compiled.form.reason}",
+                reason=f"{reason}. Served as {form.format}: {form.reason}",
                 inputs={"manifest": version.manifest.digest, "metrics": version.metrics, "rows": draft.columns.rows},
             )
             return version
 
-    def _reference_files(self, draft: VersionDraft, predictor: Predictor) -> dict[str, bytes]:
+    def _reference_files(self, draft: VersionDraft, predictor: Predictor | None) -> dict[str, bytes]:
         rng = np.random.default_rng(draft.seed)
         rows = draft.columns.rows
         chosen = np.sort(rng.choice(rows, min(rows, SAMPLE_ROWS), replace=False))
@@ -163,7 +187,10 @@ class Registry:
         reference = Reference(
             profile=Profile.of(draft.columns, kinds=kinds, sample=0),
             scores=scores,
-            importances=permutation_importances(
+            # Without a model to ask, every feature counts as much as any other.
+            importances={name: 1 / len(kinds) for name in kinds}
+            if predictor is None
+            else permutation_importances(
                 predictor, finite(draft.columns), kinds, draft.signature.task, seed=draft.seed
             ),
         )
@@ -226,7 +253,9 @@ class Registry:
         return content
 
     def load(self, version: Version) -> Predictor:
-        """The version ready to score, from bytes that were checked first."""
+        """The version ready to score, from bytes that were checked first. Raises `ServedElsewhere`."""
+        if version.is_external:
+            raise ServedElsewhere(model=version.model)
         files = {
             entry.path.removeprefix(MODEL_FOLDER): self.read_file(version, entry.path)
             for entry in version.manifest.files
@@ -277,7 +306,7 @@ class Registry:
             return version
         check_move(version, target, is_rollback=is_rollback)
         moved = transaction.replace(_with_stage(version, target))
-        transaction.insert(_change(transaction, version, version.stage, target, at, actor, reason, evidence or {}))
+        transaction.insert(stage_change(transaction, version, version.stage, target, at, actor, reason, evidence or {}))
         return moved
 
     def advance(self, model: str, number: int, target: Stage, *, at: datetime, actor: str, reason: str) -> Version:
@@ -307,8 +336,13 @@ class Registry:
                 if stage is Stage.PRODUCTION:
                     for old in replaced:
                         self.move(transaction, model, old.number, Stage.ARCHIVED, at=at, actor=actor, reason=reason)
-                version = self.move(transaction, model, number, stage, at=at, actor=actor, reason=reason)
-            serve_alone(transaction, model, number, at=at, reason=reason)
+                # Whoever serves it elsewhere may go back to any version; nothing is routed here.
+                back = version.is_external
+                version = self.move(
+                    transaction, model, number, stage, at=at, actor=actor, reason=reason, is_rollback=back
+                )
+            if not version.is_external:
+                serve_alone(transaction, model, number, at=at, reason=reason)
             kind = "promotion" if replaced else "installed"
             record_decision(
                 transaction, model, kind=kind, at=at, actor=actor, version=number, reason=reason, rule="by hand"
@@ -376,30 +410,6 @@ def _with_stage(version: Version, stage: Stage) -> Version:
     return msgspec.structs.replace(version, stage=stage)
 
 
-def _change(
-    transaction: Transaction,
-    version: Version,
-    source: Stage | None,
-    target: Stage,
-    at: datetime,
-    actor: str,
-    reason: str,
-    evidence: dict[str, Any],
-) -> StageChange:
-    count = len(transaction.list(StageChange, model=version.model))
-    return StageChange(
-        id=f"{version.model}-move-{count + 1}",
-        model=version.model,
-        version=version.number,
-        source=source,
-        target=target,
-        at=at,
-        actor=actor,
-        reason=reason,
-        evidence=evidence,
-    )
-
-
 def _ensure_model(transaction: Transaction, draft: VersionDraft, at: datetime) -> None:
     held = transaction.get(Model, draft.model)
     task, target = draft.signature.task, draft.signature.target
@@ -412,19 +422,6 @@ def _ensure_model(transaction: Transaction, draft: VersionDraft, at: datetime) -
             f"Model '{draft.model}' is {held.task.value} on '{held.target}'; this version is {task.value} on "
             f"'{target}'. Register it under another name.",
             model=draft.model,
-        )
-
-
-NAME_LENGTH = 100
-
-
-def _check_name(name: str) -> None:
-    # A name that begins with a dot or a dash would be another path in an address, or an option on a command line.
-    legal = 0 < len(name) <= NAME_LENGTH and name[0] not in "-."
-    if not legal or not all(char.isalnum() or char in "-_." for char in name):
-        raise InvalidInput(
-            f"A model's name is 1 to {NAME_LENGTH} letters, digits, '-', '_' or '.', and begins with no '-' or '.'; "
-            f"'{name[:NAME_LENGTH]}' is not."
         )
 
 

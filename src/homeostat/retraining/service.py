@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.errors import Conflict, HomeostatError, TrainingFailed
+from homeostat.errors import Conflict, HomeostatError, ServedElsewhere, TrainingFailed
 from homeostat.frames import Columns, Kind, concatenate, finite, label_text
 from homeostat.journal import record_decision
 from homeostat.ports import ControlStore, Predictor, Trained, Trainer, TrainingRequest
@@ -105,7 +105,9 @@ class Retraining:
         seed: int,
         actor: str = ACTOR,
     ) -> Run:
-        """Write a new run. Raises `Conflict` where the model has one already."""
+        """Write a new run. Raises `Conflict` where the model has one already, or is served elsewhere."""
+        if self._registrar.version(model, baseline).is_external:
+            raise ServedElsewhere(model=model)
         if policy.training.trainer:
             self._import_trainer(policy.training.trainer)
         with self._store.begin() as transaction:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from homeostat.errors import Conflict, NothingToRollBackTo, RolloutInProgress, UnknownRecord
+from homeostat.errors import Conflict, NothingToRollBackTo, RolloutInProgress, ServedElsewhere, UnknownRecord
 from homeostat.journal import record_decision, serve_alone, write_route
 from homeostat.ports import ControlStore, Stages, Transaction
 from homeostat.records import (
@@ -73,6 +73,8 @@ class Rollouts:
         with self._store.begin() as transaction:
             self._make_room(transaction, model, candidate, policy, at)
             production = next(iter(transaction.list(Version, model=model, states=[Stage.PRODUCTION.value])), None)
+            if production is not None and production.is_external:
+                raise ServedElsewhere(model=model)
             if production is None or production.number == candidate:
                 raise Conflict(
                     f"Version {candidate} of '{model}' is in production already, or nothing is; a rollout needs "
@@ -336,6 +338,8 @@ class Rollouts:
                     raise
                 return rollout.baseline
             version = transaction.get(Version, version_key(model, number))
+            if version is not None and version.is_external:
+                raise ServedElsewhere(model=model)
             was_production = any(
                 change.version == number and change.target is Stage.PRODUCTION
                 for change in transaction.list(StageChange, model=model)

@@ -27,9 +27,11 @@ from homeostat.records import (
     LabelsAccepted,
     Model,
     ModelStatus,
+    PastPredictions,
     PolicyReport,
     Prediction,
     PredictionBatch,
+    PredictionsAccepted,
     Promotion,
     Rollback,
     Rollout,
@@ -42,7 +44,17 @@ from homeostat.records import (
 )
 from homeostat.sdk.tables import PARQUET, parquet_of
 from homeostat.sdk.transport import Transport
-from homeostat.sdk.values import entities_of, features_of, ids_of, instances_of, is_list, labels_of, moment, moments_of
+from homeostat.sdk.values import (
+    entities_of,
+    features_of,
+    ids_of,
+    instances_of,
+    is_list,
+    labels_of,
+    moment,
+    moments_of,
+    predictions_of,
+)
 
 API = "/api/v1"
 # Labels are small and may be sent twice without harm, so that many go in parts that every server takes.
@@ -145,13 +157,15 @@ class Client:
         *,
         event_time: npt.NDArray[np.datetime64] | None = None,
         source: str = "api",
+        sources: Sequence[str | None] | None = None,
+        confidences: Sequence[float | None] | None = None,
     ) -> LabelsAccepted:
         """Take labels in: late, twice, or before their prediction. Raises `InvalidLabel`.
 
         More than 10,000 are sent in parts. Where one part is refused, those before it are kept; send all again then,
         the latest label counts.
         """
-        labels = labels_of(ids, values, event_time)
+        labels = labels_of(ids, values, event_time, sources=sources, confidences=confidences)
         if not labels:
             # Nothing to send, but the model has to exist all the same.
             self._transport.ask(ModelStatus, self._path(model, ""))
@@ -162,6 +176,17 @@ class Client:
             accepted += kept.accepted
             unmatched += kept.unmatched
         return LabelsAccepted(model=model, accepted=accepted, unmatched=unmatched)
+
+    def log_predictions(self, model: str, past: PastPredictions) -> PredictionsAccepted:
+        """Log what another server answered, of a model that is only watched here; each id is kept once.
+
+        Raises `InvalidPrediction`, `InvalidFeatures` or `Conflict`; nothing was logged then.
+        """
+        rows = [{name: value for name, value in row.items() if value is not None} for row in predictions_of(past)]
+        path = f"{API}/predictions?model={quote(self._model(model), safe='')}"
+        if past.version is not None:
+            path += f"&version={self._number(model, past.version)}"
+        return self._transport.order(PredictionsAccepted, path, rows)
 
     # What is served, and how it does
     def status(self) -> list[ModelStatus]:
@@ -216,8 +241,11 @@ class Client:
             "reason": reason,
             "actor": actor,
         }
-        if registration.time is not None:
-            fields["time"] = registration.time
+        if registration.is_external:
+            fields["external"] = "true"
+        for name in ("time", "prediction", "score", "positive"):
+            if getattr(registration, name) is not None:
+                fields[name] = getattr(registration, name)
         with ExitStack() as opened:
             files = {"training": (registration.training.name, opened.enter_context(_opened(registration.training)))}
             if registration.pipeline is not None:

@@ -63,11 +63,14 @@ class Transport:
         """Read something that is a field of the reply."""
         return self.part(kind, part, self._send("GET", path, params=_given(query)).content)
 
-    def order(self, kind: type[T], path: str, body: Mapping[str, Any] | None = None, *, long: bool = False) -> T:
+    def order(
+        self, kind: type[T], path: str, body: Mapping[str, Any] | list[Any] | None = None, *, long: bool = False
+    ) -> T:
         """Have something done. Fields of the body that are `None` are left out."""
         content, headers = b"", {}
         if body is not None:
-            content, headers = msgspec.json.encode(_given(body)), {"Content-Type": "application/json"}
+            given = _given(body) if isinstance(body, Mapping) else body
+            content, headers = msgspec.json.encode(given), {"Content-Type": "application/json"}
         return self.decoded(kind, self._send("POST", path, long=long, content=content, headers=headers).content)
 
     def send(self, kind: type[T], path: str, content: bytes, content_type: str) -> T:

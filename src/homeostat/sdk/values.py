@@ -13,7 +13,7 @@ import numpy as np
 
 from homeostat.errors import InvalidFeatures, InvalidInput, InvalidLabel
 from homeostat.frames import label_text, to_arrow
-from homeostat.records import as_datetime64
+from homeostat.records import PastPredictions, as_datetime64
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -167,11 +167,18 @@ def _datetime64(value: np.datetime64 | date) -> np.datetime64:
     return as_datetime64(value if value.tzinfo is not None else value.replace(tzinfo=UTC))
 
 
-def labels_of(ids: Sequence[Any], values: Sequence[Any], times: Iterable[Any] | None) -> list[dict[str, str]]:
+def labels_of(
+    ids: Sequence[Any],
+    values: Sequence[Any],
+    times: Iterable[Any] | None,
+    *,
+    sources: Sequence[str | None] | None = None,
+    confidences: Sequence[float | None] | None = None,
+) -> list[dict[str, Any]]:
     """Labels as they are sent. Raises `InvalidLabel` where one has no id, no value, or no time while others have."""
     if len(ids) != len(values):
         raise InvalidLabel(f"There are {len(ids)} ids and {len(values)} values.")
-    labels = []
+    labels: list[dict[str, Any]] = []
     for id_, value in zip(ids, values, strict=True):
         name, text = label_text(id_), label_text(value)
         if not name or not text:
@@ -186,4 +193,37 @@ def labels_of(ids: Sequence[Any], values: Sequence[Any], times: Iterable[Any] | 
             raise InvalidLabel("Every label needs an event time where any has one.")
         for label, at in zip(labels, moments, strict=True):
             label["event_time"] = at
+    for name, given in (("source", sources), ("confidence", confidences)):
+        if given is None:
+            continue
+        if len(given) != len(labels):
+            raise InvalidLabel(f"There are {len(labels)} labels and {len(given)} entries for their {name}.")
+        for label, one in zip(labels, given, strict=True):
+            if one is not None:
+                label[name] = one
     return labels
+
+
+def predictions_of(past: PastPredictions) -> list[dict[str, Any]]:
+    """Predictions that were answered elsewhere as they are sent. Raises `InvalidFeatures`."""
+    return [
+        {
+            "prediction_id": id_,
+            "features": features,
+            "prediction": answer,
+            "score": score,
+            "event_time": at,
+            "entity": entity,
+            "latency_ms": latency,
+        }
+        for id_, features, answer, score, at, entity, latency in zip(
+            past.ids,
+            instances_of(past.columns),
+            past.answers,
+            past.scores,
+            moments_of(past.times),
+            past.entities,
+            past.latencies_ms,
+            strict=True,
+        )
+    ]

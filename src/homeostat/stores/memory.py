@@ -170,10 +170,11 @@ class MemoryPredictionLog:
                 fresh[position] = True
         return block if fresh.all() else block.take(fresh)
 
-    def append_labels(self, block: LabelBlock) -> int:
+    def append_labels(self, block: LabelBlock, *more: LabelBlock) -> int:
         with self._lock:
-            self._sequence += 1
-            self._labels.setdefault(block.model, []).append((self._sequence, block))
+            for one in (block, *more):
+                self._sequence += 1
+                self._labels.setdefault(one.model, []).append((self._sequence, one))
             return self._sequence
 
     def blocks_after(self, model: str, sequence: int) -> list[tuple[int, PredictionBlock]]:

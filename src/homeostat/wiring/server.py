@@ -24,6 +24,7 @@ from homeostat.errors import UnknownModel
 from homeostat.http import control_plane, data_plane, inference_protocol, scoring_protocol
 from homeostat.http.app import Application
 from homeostat.http.direct import DirectPredictions
+from homeostat.http.feeds import predictions as past_predictions
 from homeostat.http.health import Health
 from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
 from homeostat.http.openapi import document
@@ -264,6 +265,7 @@ def _operations(
     if role.serves:
         # The router tries them in order: what is asked most comes first.
         made += data_plane.operations(plane)
+        made += past_predictions.operations(plane, control, metrics)
         made += inference_protocol.operations(plane, control, health.protocol_ready, most_bytes=serve.body_bytes)
         made += scoring_protocol.operations(plane, health.ready)
     made += health.operations()

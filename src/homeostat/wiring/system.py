@@ -27,7 +27,7 @@ from homeostat.controllers.roll_out import RolloutController
 from homeostat.controllers.seal import SealController
 from homeostat.controllers.tally import Tally, TallyController, stored_tally, tally_of
 from homeostat.controllers.views import ModelView, open_view
-from homeostat.errors import IntegrityError, UnknownModel
+from homeostat.errors import IntegrityError, ServedElsewhere, UnknownModel
 from homeostat.feedback.labelled import LABEL, column_of, labelled_rows, moments_of
 from homeostat.frames import Columns, Kind, concatenate
 from homeostat.journal import latest_route
@@ -260,12 +260,6 @@ def open_system(
         version = registry.version(model, number)
         return LoadedVersion(version, registry.load(version))
 
-    def newest_route(model: str) -> Route | None:
-        with store.read() as transaction:
-            if transaction.get(Model, model) is None:
-                raise UnknownModel(model=model, known=[known.name for known in transaction.list(Model)])
-            return latest_route(transaction, model)
-
     notifiers: list[Notifier] = [LogNotifier()]
     if on_alert is not None:
         notifiers.append(CallbackNotifier(on_alert))
@@ -279,7 +273,7 @@ def open_system(
         alerts.take([finding], settings.policy_of(finding.model).alerts)
 
     gateway = Gateway(
-        latest_route=newest_route,
+        latest_route=lambda model: _newest_route(store, model),
         load=load,
         log=log,
         new_ids=new_prediction_ids,
@@ -360,6 +354,17 @@ def open_system(
         turn=turn,
         shadows=shadows,
     )
+
+
+def _newest_route(store: ControlStore, model: str) -> Route | None:
+    """The route that a gateway is to serve. Raises `UnknownModel` or `ServedElsewhere`."""
+    with store.read() as transaction:
+        if transaction.get(Model, model) is None:
+            raise UnknownModel(model=model, known=[known.name for known in transaction.list(Model)])
+        route = latest_route(transaction, model)
+        if route is None and any(one.is_external for one in transaction.list(Version, model=model)):
+            raise ServedElsewhere(model=model)
+        return route
 
 
 def _joined(view: ModelView) -> ModelView:

@@ -38,10 +38,40 @@ LABELS = Described("labels_total", "counter", ("model",), "Labels taken in.")
 LAG = Described(
     "label_join_lag_seconds", "histogram", (), "Time from a prediction to the label that was joined to it, in seconds."
 )
+INGESTED = Described(
+    "predictions_ingested_total",
+    "counter",
+    ("model", "outcome"),
+    "Rows answered elsewhere that were taken in: accepted, or a duplicate of one that is logged.",
+)
+EVENTS = Described(
+    "inference_events_total",
+    "counter",
+    ("outcome",),
+    "Events of inferences elsewhere: paired, waiting for the other half, or dropped without it.",
+)
+EVENTS_WAITING = Described(
+    "inference_events_waiting", "gauge", (), "Events of inferences elsewhere that wait for the other half."
+)
 HTTP = Described(
     "http_requests_total", "counter", ("method", "route", "status"), "HTTP requests, by the pattern of their path."
 )
-SERVER_METRICS = (REQUESTS, ROWS, SECONDS, WRITTEN, DROPPED, FAILED, LEFT_OUT, QUEUED, LABELS, LAG, HTTP)
+SERVER_METRICS = (
+    REQUESTS,
+    ROWS,
+    SECONDS,
+    WRITTEN,
+    DROPPED,
+    FAILED,
+    LEFT_OUT,
+    QUEUED,
+    LABELS,
+    LAG,
+    INGESTED,
+    EVENTS,
+    EVENTS_WAITING,
+    HTTP,
+)
 
 # Empty labels are none: what a client made up becomes no series.
 NOBODY = ""
@@ -88,6 +118,10 @@ class ServerMetrics:
         self._queued = Gauge(QUEUED.name, QUEUED.meaning, registry=self._registry, multiprocess_mode="livesum")
         self._labels = counter(LABELS)
         self._lag = histogram(LAG, LAGS)
+        self._ingested, self._events = counter(INGESTED), counter(EVENTS)
+        self._events_waiting = Gauge(
+            EVENTS_WAITING.name, EVENTS_WAITING.meaning, registry=self._registry, multiprocess_mode="livesum"
+        )
         self._http = counter(HTTP)
         self._known_models: set[str] = set()
         self._known_versions: set[tuple[str, int]] = set()
@@ -156,6 +190,24 @@ class ServerMetrics:
         """Count labels that were taken in for a model, which therefore exists."""
         self.admit(model)
         self._child(self._labels, model if model in self._known_models else NOBODY).inc(labels)
+
+    def count_rows_ingested(self, model: str, accepted: int, duplicates: int) -> None:
+        """Count rows that were answered elsewhere and taken in for a model, which therefore exists."""
+        self.admit(model)
+        named = model if model in self._known_models else NOBODY
+        for outcome, rows in (("accepted", accepted), ("duplicate", duplicates)):
+            if rows:
+                self._child(self._ingested, named, outcome).inc(rows)
+        self._written.inc(accepted)
+
+    def count_events(self, outcome: str, events: int) -> None:
+        """Count events that were paired, wait for their other half, or were dropped without it."""
+        if events:
+            self._child(self._events, outcome).inc(events)
+
+    def set_events_waiting(self, events: int) -> None:
+        """Say how many events of this process wait for their other half."""
+        self._events_waiting.set(events)
 
     def observe_label_lag(self, seconds: float) -> None:
         """Keep the time from a prediction to its label; a label that came first lagged by nothing."""

@@ -158,10 +158,10 @@ class SqlitePredictionLog:
         if served:
             self.on_count(kind, served)
 
-    def append_labels(self, block: LabelBlock) -> int:
-        body = arrow.encode_labels(block)
-        row = (block.model, block.source, block.confidence, block.rows, body)
-        return self._writer.do(lambda connection: tables.insert_labels(connection, row), size=len(body))
+    def append_labels(self, block: LabelBlock, *more: LabelBlock) -> int:
+        rows = [(one.model, one.source, one.confidence, one.rows, arrow.encode_labels(one)) for one in (block, *more)]
+        size = sum(len(row[-1]) for row in rows)
+        return self._writer.do(lambda connection: tables.insert_labels(connection, rows), size=size)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

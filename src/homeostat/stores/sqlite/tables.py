@@ -115,10 +115,11 @@ def insert_blocks(connection: sqlite3.Connection, encoded: Sequence[Encoded]) ->
     return Written(last_sequence(connection, "block") if sequence is None else sequence, rows, served)
 
 
-def insert_labels(connection: sqlite3.Connection, row: tuple[str, str, float, int, bytes]) -> int:
-    """Write a block of labels; returns its sequence number."""
+def insert_labels(connection: sqlite3.Connection, rows: Sequence[tuple[str, str, float, int, bytes]]) -> int:
+    """Write blocks of labels; returns the last one's sequence number."""
     insert = "INSERT INTO label (model, source, confidence, rows, body) VALUES (?, ?, ?, ?, ?)"
-    return connection.execute(insert, row).lastrowid or last_sequence(connection, "label")
+    connection.executemany(insert, rows)
+    return last_sequence(connection, "label")
 
 
 def _fresh_rows(connection: sqlite3.Connection, given: Encoded) -> npt.NDArray[np.bool_] | None:
