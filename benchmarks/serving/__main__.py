@@ -96,10 +96,8 @@ def run(given: argparse.Namespace, folder: Path) -> report.Results:
     results = report.Results(list(bodies.values()), list(subjects.values()), about=about)
     results.import_seconds = own.import_seconds()
     if given.models and OWN in chosen:
-        memories = bodies["plain"].memories
         try:
-            one = memories[0].resident if memories else 0
-            results.many = own.with_many_models(folder, given.models, cores.server, one)
+            results.many = own.with_many_models(folder, given.models, cores.server)
         except NoAnswer as error:
             say(f"Many models: {error}")
     return results

@@ -135,14 +135,15 @@ class Many:
     files: int
 
 
-def with_many_models(folder: Path, models: int, core: int | None, one: int) -> Many:
-    """Serve so many forests, each of another seed; `one` is the memory of a server with a single one."""
+def with_many_models(folder: Path, models: int, core: int | None) -> Many:
+    """Serve so many forests, each of another seed, and before that the first of them alone."""
     import pandas as pd  # noqa: PLC0415
     import skops.io  # noqa: PLC0415
     from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
 
     home = folder / "many" / "state"
     home.parent.mkdir(parents=True)
+    one = 0
     rows, labels = model.training_data()
     frame = pd.DataFrame(rows, columns=model.NAMES)
     frame.assign(**{model.TARGET: labels}).to_csv(folder / "many" / "training.csv", index=False)
@@ -150,16 +151,23 @@ def with_many_models(folder: Path, models: int, core: int | None, one: int) -> M
         forest = RandomForestClassifier(n_estimators=model.TREES, random_state=number).fit(frame, labels)
         skops.io.dump(forest, folder / "many" / "model.skops")
         put_in_production(home, folder / "many", f"model-{number}")
+        if number == 0:
+            one = _start_and_ask(home, 1, core)[1]
     files = 0
+    seconds, resident = _start_and_ask(home, models, core)
     for version in msgspec.json.decode(command(home, "model", "list", "--json"))["versions"]:
         files += sum(entry["size"] for entry in version["manifest"]["files"])
+    return Many(models, seconds, resident, one, files)
+
+
+def _start_and_ask(home: Path, models: int, core: int | None) -> tuple[float, int]:
+    """Seconds until all models are ready, and the memory once each has answered: what loads on use is loaded."""
     with serving(home, core, "/readyz") as server:
-        # Each has answered once: what is loaded on use is loaded.
         for number in range(models):
             status, _, _ = ask_once(server.port, model.by_name(f"/models/model-{number}/predict"))
             if status != 200:
                 raise NoAnswer(f"model-{number} answers with {status}")
-        return Many(models, server.seconds, server.memory().resident, one, files)
+        return server.seconds, server.memory().resident
 
 
 def import_seconds(tries: int = 7) -> float:

@@ -82,6 +82,8 @@ def throughput(results: Results) -> Table:
     rows = []
     for subject in (plain, *results.peers):
         if not subject.best:
+            if not subject.problem:
+                continue
             rows.append([subject.title, subject.version, *["–"] * len(asked), "–", "–", subject.problem])
             continue
         rates = [f"{subject.rate(number):,.0f}" if number in subject.closed else "–" for number in asked]
@@ -106,7 +108,7 @@ def closed_latency(results: Results) -> Table:
         "Milliseconds in a closed loop, and cost",
         ["server", "connections", "p50", "p99", "p99.9", "CPU µs a request"],
         rows,
-        "The time of the processor is that of the server and all below it; it depends least on what else the machine does.",
+        "The processor's time is that of the server and all below it: it depends least on what else the machine does.",
     )
 
 
@@ -122,8 +124,9 @@ def open_latency(results: Results) -> Table:
         "Milliseconds in an open loop",
         ["server", "requests/s", "p50", "p99", "p99.9", "p99 of the client's own", "errors"],
         rows,
-        "Requests at a constant rate, timed from the moment when each was due: half of the best rate of the closed loop, "
-        f"and {LOW_RATE:.0f} a second. The client's own is how late it came to requests while it could have sent them.",
+        "Requests at a constant rate, timed from the moment when each was due: half of the best rate of the closed "
+        f"loop, and {LOW_RATE:.0f} a second. The client's own is how late it came to requests while it could have sent "
+        "them.",
     )
 
 
@@ -147,7 +150,7 @@ def sizes(results: Results) -> Table:
 def own_bodies(results: Results) -> Table:
     rows = []
     for subject in results.own:
-        if subject.problem or not subject.closed:
+        if subject.problem:
             rows.append([subject.title, "–", "–", "–", "–", "–", subject.problem])
         for number, ones in sorted(subject.closed.items()):
             many = subject.rate(number)
@@ -173,8 +176,8 @@ def log_check(results: Results) -> Table:
         "Rows of replies and rows of the log",
         ["request", "rows in replies of 200", "rows in the log", "lost", "reply not read", "as it should be"],
         rows,
-        "Read from the log after each run. wrk hangs up with a request under way on each connection: at most so many rows "
-        "may be in the log whose reply nobody read. In an open loop the two numbers must be equal.",
+        "Read from the log after each run. wrk hangs up with a request under way on each connection: at most so many "
+        "rows may be in the log whose reply nobody read. In an open loop the two numbers must be equal.",
     )
 
 
@@ -188,9 +191,10 @@ def others(results: Results) -> Table:
         rows += [
             [f"start until {many.models} models are ready", f"{many.seconds:.2f} s"],
             [f"RSS of one process with {many.models} models", f"{many.resident / MEGABYTE:,.0f} MB"],
+            ["RSS of one process with one model", f"{many.resident_of_one / MEGABYTE:,.0f} MB"],
             ["files of these models, in sum", f"{many.files / MEGABYTE:,.0f} MB ({share:.1f} times that is the RSS)"],
         ]
-        if many.resident_of_one and many.models > 1:
+        if many.models > 1:
             each = (many.resident - many.resident_of_one) / (many.models - 1)
             rows.append(["RSS for each further model", f"{each / MEGABYTE:,.1f} MB"])
     return Table("Other figures of Homeostat", ["what", "measured"], rows)
@@ -258,8 +262,9 @@ OPENING = """# Serving speed
 
 `make bench-serving` wrote this page. It runs Homeostat and other servers one after the other on the same machine, with
 the same model (a random forest of 100 trees on 30 features) and the same row, server and client on a core of their own.
-Homeostat runs with its defaults, as one process, and routes, profiles and logs every row so that it survives the death of
-the process; after each run the log is read and compared with the replies. No other server here keeps what it answered.
+Homeostat runs with its defaults, as one process, and routes, profiles and logs every row so that it survives the death
+of the process; after each run the log is read and compared with the replies. No other server here keeps what it
+answered.
 
 Each figure is the median of the rounds. Trust the ratios more than the numbers: they come from one run."""
 
@@ -277,10 +282,11 @@ HOW = """## How it is measured
   moment when it was due, so that a server that stands still can't hide what it kept waiting.
 - Before a server is measured, its answer is compared with scikit-learn's. Then it warms up for a second.
 - Each peer is installed in an environment of its own, from `benchmarks/serving/requirements/PEER.txt`. One process or
-  worker each; MLServer without its pool of processes, which takes turns with itself on one core. The two FastAPI servers
-  and the constant write no access log; the other servers log as they do by default, to a file.
+  worker each; MLServer without its pool of processes, which takes turns with itself on one core. The two FastAPI
+  servers and the constant write no access log; the other servers log as they do by default, to a file.
 - "uvicorn, a constant" is the ceiling: the ASGI server that Homeostat runs on, in the same environment, which reads the
   request and does nothing.
 - Memory is read from `/proc/PID/smaps_rollup` of the process and all below it.
 
-`make bench-serving BENCH="--quick --only mlserver,fastapi-onnx"` takes two seconds for each measurement, of chosen peers."""
+`make bench-serving BENCH="--quick --only mlserver,fastapi-onnx"` takes two seconds for each
+measurement, of chosen peers."""

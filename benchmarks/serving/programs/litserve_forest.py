@@ -1,4 +1,4 @@
-"""LitServe around a scikit-learn model, one API process and one worker. Runs in the environment `litserve`: PORT MODEL."""
+"""LitServe around a scikit-learn model, one API process, one worker. In the environment `litserve`: PORT MODEL."""
 
 import sys
 

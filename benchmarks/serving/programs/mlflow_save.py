@@ -1,4 +1,4 @@
-"""Writes a scikit-learn model as an MLflow model that gives probabilities. Runs in the environment `mlflow`: MODEL FOLDER."""
+"""Writes an MLflow model of a scikit-learn one, that gives probabilities. In the environment `mlflow`: MODEL FOLDER."""
 
 from __future__ import annotations
 
