@@ -92,7 +92,8 @@ def run(given: argparse.Namespace, folder: Path) -> report.Results:
         if OWN in chosen:
             measure_homeostat(fresh, right, options, bodies, number)
         for peer in peers:
-            measure_peer(peer, files, right, options, subjects[peer.key], number)
+            if not subjects[peer.key].problem:
+                measure_peer(peer, files, right, options, subjects[peer.key], number)
     results = report.Results(list(bodies.values()), list(subjects.values()), about=about)
     results.import_seconds = own.import_seconds()
     if given.models and OWN in chosen:

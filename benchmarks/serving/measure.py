@@ -21,6 +21,16 @@ from benchmarks.serving.servers import Cores, Memory, NoAnswer, Server, ask_once
 LOW_RATE = 20.0
 WARM_SECONDS = 1.0
 BATCH_CONNECTIONS = (1, 4)
+# What a server can do wrong: not start, not answer, or answer with something else. It ends that server's turn alone.
+BROKEN = (
+    environments.NotMade,
+    NoAnswer,
+    closed_loop.WrkFailed,
+    OSError,
+    subprocess.SubprocessError,
+    ValueError,
+    LookupError,
+)
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,7 @@ def measure_peer(peer: Peer, files: Path, right: float, options: Options, subjec
                 raise NoAnswer(f"the answer is {found} with {status}, and {right} is right")
             load(subject, server, peer.ask, options)
             subject.memories.append(server.memory())
-    except (environments.NotMade, NoAnswer, closed_loop.WrkFailed, OSError, subprocess.SubprocessError) as error:
+    except BROKEN as error:
         subject.problem = str(error) or type(error).__name__
         say(f"  {subject.title}: {subject.problem}")
 
@@ -176,7 +186,7 @@ def measure_homeostat(fresh: Path, right: float, options: Options, subjects: dic
                     log.new_rows(1 + body.ask.rows)
                     load(subject, server, body.ask, options, log.new_rows)
                     subject.memories.append(server.memory())
-        except (NoAnswer, closed_loop.WrkFailed, OSError, subprocess.SubprocessError) as error:
+        except BROKEN as error:
             subject.problem = str(error) or type(error).__name__
         if subject.problem:
             say(f"  {subject.title}: {subject.problem}")
