@@ -31,6 +31,7 @@ class Closed:
     p50: float
     p99: float
     p999: float
+    slowest: float
 
     @property
     def rate(self) -> float:
@@ -62,6 +63,7 @@ def parse(said: str, connections: int) -> Closed:
         p50=found["p50"] / 1000,
         p99=found["p99"] / 1000,
         p999=found["p999"] / 1000,
+        slowest=found["max"] / 1000,
     )
 
 

@@ -21,6 +21,8 @@ from benchmarks.serving.servers import Cores, Memory, NoAnswer, Server, ask_once
 LOW_RATE = 20.0
 WARM_SECONDS = 1.0
 BATCH_CONNECTIONS = (1, 4)
+BATCH_SECONDS = 4.0
+UNKNOWN_SECONDS = 5.0
 # What a server can do wrong: not start, not answer, or answer with something else. It ends that server's turn alone.
 BROKEN = (
     environments.NotMade,
@@ -109,26 +111,32 @@ def say(text: str) -> None:
 
 
 def load(
-    subject: Subject, server: Server, ask: Ask, options: Options, count: Callable[[int], int] | None = None
+    subject: Subject, server: Server, ask: Ask, options: Options, count: Callable[[int, float], int] | None = None
 ) -> None:
     """Closed loops, then open ones; with `count` the log is compared after each."""
     drive = {"core": options.cores.client, "folder": server.log.parent}
 
-    def check(good: int, rows: int, may_be_more: int) -> None:
+    def check(good: int, may_be_more: int, slowest: float) -> None:
         if count is not None:
-            subject.logged.append(Logged(good * rows, count(good * rows), may_be_more * rows))
+            rows = good * ask.rows
+            subject.logged.append(Logged(rows, count(rows, slowest), may_be_more * ask.rows))
+
+    def check_closed(found: Closed) -> None:
+        # Where nothing was answered in time, nobody knows how long one takes.
+        check(found.good, found.connections, found.slowest / 1000 if found.good else UNKNOWN_SECONDS)
 
     connections = options.connections if ask.rows == 1 else BATCH_CONNECTIONS
+    seconds = options.seconds if ask.rows == 1 else max(options.seconds, BATCH_SECONDS)
     warm = closed_loop.run(server.port, ask, connections=connections[-1], seconds=WARM_SECONDS, **drive)
-    check(warm.good, ask.rows, connections[-1])
+    check_closed(warm)
     best = 0.0
     for number in connections:
         before = server.cpu_seconds()
-        closed = closed_loop.run(server.port, ask, connections=number, seconds=options.seconds, **drive)
+        closed = closed_loop.run(server.port, ask, connections=number, seconds=seconds, **drive)
         if closed.good:
             subject.cpu.setdefault(number, []).append((server.cpu_seconds() - before) / closed.good)
         subject.closed.setdefault(number, []).append(closed)
-        check(closed.good, ask.rows, number)
+        check_closed(closed)
         best = max(best, closed.rate)
         say(f"  {subject.title}, {number} connections: {closed.rate * ask.rows:,.0f}/s, p99 {closed.p99:.2f} ms")
     if ask.rows > 1 or best == 0.0:
@@ -137,7 +145,7 @@ def load(
         opened = open_loop.run(server.port, ask, rate=rate, seconds=options.seconds, **drive)
         into.append(opened)
         # All replies were waited for: not one row more than those.
-        check(opened.good, ask.rows, opened.errors)
+        check(opened.good, opened.errors, 0.0)
         say(f"  {subject.title}, {rate:,.0f}/s: p50 {opened.p50:.2f} ms, p99 {opened.p99:.2f} ms")
 
 

@@ -18,7 +18,6 @@ from benchmarks.serving.servers import NoAnswer, Server, ask_once, clean_environ
 
 BATCHES = (1_000, 10_000)
 LOG_SECONDS = 20.0
-# Requests that wrk left under way are done by then.
 QUIET_SECONDS = 1.0
 INFER = f"/v2/models/{MODEL}/infer"
 
@@ -93,16 +92,21 @@ class LogReader:
         self._home, self._name, self._at = home, name, 0
         self._open = SqlitePredictionLog
 
-    def new_rows(self, least: int = 0) -> int:
-        """Rows since the last call: read until there are `least` and no more come, or some seconds have passed."""
-        until = time.monotonic() + LOG_SECONDS
+    def new_rows(self, least: int = 0, slowest: float = 0.0) -> int:
+        """Rows since the last call: read until there are `least` and no more come, or some seconds have passed.
+
+        `slowest` is how many seconds a request may take that wrk left under way.
+        """
+        pause = max(QUIET_SECONDS, 1.5 * slowest)
+        until = time.monotonic() + LOG_SECONDS + pause
         rows = 0
+        time.sleep(pause)
         while True:
             more = self._read()
             rows += more
             if (rows >= least and not more) or time.monotonic() > until:
                 return rows
-            time.sleep(QUIET_SECONDS)
+            time.sleep(pause)
 
     def _read(self) -> int:
         rows = 0

@@ -91,7 +91,9 @@ def test_what_wrk_says_is_read() -> None:
         '"p50":1500,"p99":20250,"p999":31000,"max":40000}\n'
     )
     found = closed_loop.parse(said, 16)
-    assert found == Closed(connections=16, good=960, errors=46, seconds=2.0, p50=1.5, p99=20.25, p999=31.0)
+    assert found == Closed(
+        connections=16, good=960, errors=46, seconds=2.0, p50=1.5, p99=20.25, p999=31.0, slowest=40.0
+    )
     assert found.rate == 480.0
     with pytest.raises(closed_loop.WrkFailed, match="unable to connect"):
         closed_loop.parse("unable to connect to 127.0.0.1:1 Connection refused\n", 16)
@@ -200,7 +202,7 @@ def made(key: str, rate: float, **more: float) -> Subject:
     """A subject with a run of one second at 16 connections, twice as fast as at one."""
     subject = Subject(key, key, "1.0", starts=[1.0], memories=[Memory(2 << 20, 1 << 20)])
     for number, part in ((1, 0.5), (16, 1.0)):
-        subject.closed[number] = [Closed(number, round(rate * part), 0, 1.0, 1.0, 2.0, 3.0)]
+        subject.closed[number] = [Closed(number, round(rate * part), 0, 1.0, 1.0, 2.0, 3.0, 4.0)]
         subject.cpu[number] = [0.0005]
     subject.half = [Opened(rate / 2, 10, 10, 0, 1.0, 1.0, 2.0, 3.0, 0.1)]
     return subject
