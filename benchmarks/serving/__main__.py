@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.serving import environments, model, own, report
 from benchmarks.serving.closed_loop import find_wrk
 from benchmarks.serving.measure import Options, Subject, measure_homeostat, measure_peer, say
-from benchmarks.serving.peers import PEERS
+from benchmarks.serving.peers import MODEL, PEERS
 from benchmarks.serving.servers import Cores, NoAnswer
 
 PAGE = environments.ROOT / "docs" / "serving-speed.md"
@@ -86,7 +86,7 @@ def run(given: argparse.Namespace, folder: Path) -> report.Results:
     fresh = folder / "fresh" / "state"
     fresh.parent.mkdir()
     if OWN in chosen:
-        own.put_in_production(fresh, files, own.MODEL)
+        own.put_in_production(fresh, files, MODEL)
     for number in range(1, given.rounds + 1):
         say(f"Round {number} of {given.rounds}")
         if OWN in chosen:

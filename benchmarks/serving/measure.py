@@ -114,7 +114,7 @@ def load(
     subject: Subject, server: Server, ask: Ask, options: Options, count: Callable[[int, float], int] | None = None
 ) -> None:
     """Closed loops, then open ones; with `count` the log is compared after each."""
-    drive = {"core": options.cores.client, "folder": server.log.parent}
+    core, folder = options.cores.client, server.log.parent
 
     def check(good: int, may_be_more: int, slowest: float) -> None:
         if count is not None:
@@ -127,12 +127,14 @@ def load(
 
     connections = options.connections if ask.rows == 1 else BATCH_CONNECTIONS
     seconds = options.seconds if ask.rows == 1 else max(options.seconds, BATCH_SECONDS)
-    warm = closed_loop.run(server.port, ask, connections=connections[-1], seconds=WARM_SECONDS, **drive)
+    warm = closed_loop.run(
+        server.port, ask, connections=connections[-1], seconds=WARM_SECONDS, core=core, folder=folder
+    )
     check_closed(warm)
     best = 0.0
     for number in connections:
         before = server.cpu_seconds()
-        closed = closed_loop.run(server.port, ask, connections=number, seconds=seconds, **drive)
+        closed = closed_loop.run(server.port, ask, connections=number, seconds=seconds, core=core, folder=folder)
         if closed.good:
             subject.cpu.setdefault(number, []).append((server.cpu_seconds() - before) / closed.good)
         subject.closed.setdefault(number, []).append(closed)
@@ -142,7 +144,7 @@ def load(
     if ask.rows > 1 or best == 0.0:
         return
     for rate, into in ((best / 2, subject.half), (LOW_RATE, subject.low)):
-        opened = open_loop.run(server.port, ask, rate=rate, seconds=options.seconds, **drive)
+        opened = open_loop.run(server.port, ask, rate=rate, seconds=options.seconds, core=core, folder=folder)
         into.append(opened)
         # All replies were waited for: not one row more than those.
         check(opened.good, opened.errors, 0.0)

@@ -19,7 +19,7 @@ from homeostat import Client
 from homeostat.records import GatewayReport, Lease, Stage
 
 MODEL = "mail"
-TRAFFIC_SECONDS = float(os.environ.get("HOMEOSTAT_E2E_TRAFFIC_SECONDS", "60"))
+TRAFFIC_SECONDS = float(os.environ.get("E2E_TRAFFIC_SECONDS", "60"))
 PREDICTING = 32
 # A rollout by its policy begins with a canary, a promotion by hand with all of the traffic.
 SETTINGS = {
@@ -214,7 +214,7 @@ def test_clients_see_no_failure_while_versions_change(
 def test_clients_see_no_failure_while_routes_change_every_second(
     servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
 ) -> None:
-    # With HOMEOSTAT_E2E_TRAFFIC_SECONDS=300 there are as many requests as a service of 30 a second has in an hour.
+    # With E2E_TRAFFIC_SECONDS=300 there are as many requests as a service of 30 a second has in an hour.
     home = loads.copy_home(small_home, tmp_path / "home")
     seconds = TRAFFIC_SECONDS
     traffic = run_traffic(servers, loads, home, workers=2, seconds=seconds, pause=1.0, give_orders=order_each_second)

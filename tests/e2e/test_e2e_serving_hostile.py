@@ -24,7 +24,7 @@ from homeostat import Client
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
 MODEL = "mail"
-REQUESTS = int(os.environ.get("HOMEOSTAT_E2E_HOSTILE_REQUESTS", "20000"))
+REQUESTS = int(os.environ.get("E2E_HOSTILE_REQUESTS", "20000"))
 MEGABYTE = 1 << 20
 MOST_GROWTH = 40 * MEGABYTE
 # Of so many requests one is right.
