@@ -20,6 +20,7 @@ from benchmarks.serving.servers import Cores, Memory, NoAnswer, Server, ask_once
 # Below what the slowest can do.
 LOW_RATE = 20.0
 WARM_SECONDS = 1.0
+WARM_CONNECTIONS = 4
 BATCH_CONNECTIONS = (1, 4)
 BATCH_SECONDS = 4.0
 UNKNOWN_SECONDS = 5.0
@@ -122,13 +123,15 @@ def load(
             subject.logged.append(Logged(rows, count(rows, slowest), may_be_more * ask.rows))
 
     def check_closed(found: Closed) -> None:
+        server.wait_idle()
         # Where nothing was answered in time, nobody knows how long one takes.
         check(found.good, found.connections, found.slowest / 1000 if found.good else UNKNOWN_SECONDS)
 
     connections = options.connections if ask.rows == 1 else BATCH_CONNECTIONS
     seconds = options.seconds if ask.rows == 1 else max(options.seconds, BATCH_SECONDS)
+    server.wait_idle()
     warm = closed_loop.run(
-        server.port, ask, connections=connections[-1], seconds=WARM_SECONDS, core=core, folder=folder
+        server.port, ask, connections=WARM_CONNECTIONS, seconds=WARM_SECONDS, core=core, folder=folder
     )
     check_closed(warm)
     best = 0.0
@@ -146,6 +149,7 @@ def load(
     for rate, into in ((best / 2, subject.half), (LOW_RATE, subject.low)):
         opened = open_loop.run(server.port, ask, rate=rate, seconds=options.seconds, core=core, folder=folder)
         into.append(opened)
+        server.wait_idle()
         # All replies were waited for: not one row more than those.
         check(opened.good, opened.errors, 0.0)
         say(f"  {subject.title}, {rate:,.0f}/s: p50 {opened.p50:.2f} ms, p99 {opened.p99:.2f} ms")

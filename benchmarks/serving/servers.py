@@ -18,6 +18,7 @@ from benchmarks.serving.model import Ask
 
 START_SECONDS = 180.0
 STOP_SECONDS = 30.0
+IDLE_SECONDS = 30.0
 
 
 class NoAnswer(Exception):
@@ -123,6 +124,17 @@ class Server:
                 # utime and stime: proc(5)
                 ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
+
+    def wait_idle(self) -> None:
+        """Wait until it does nothing: until it is done with what a client left under way when it hung up.
+
+        Otherwise the next measurement would wait for the rest of the one before.
+        """
+        until, quiet = time.perf_counter() + IDLE_SECONDS, 0
+        while quiet < 2 and time.perf_counter() < until:
+            before = self.cpu_seconds()
+            time.sleep(0.25)
+            quiet = quiet + 1 if self.cpu_seconds() - before <= 0.03 else 0
 
     def memory(self) -> Memory:
         """What it holds with its children. A process that ends meanwhile counts as nothing."""
