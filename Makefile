@@ -7,10 +7,12 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pyth
 # `make test TESTS=tests/stats` runs a part.
 TESTS ?=
 WORKERS ?= auto
+# `make bench-serving BENCH=--quick` measures for a shorter time.
+BENCH ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow e2e check lint format types imports docs docs-serve docs-settings bench bench-drift bench-statistics requirements clean
+.PHONY: help setup demo test test-slow e2e check lint format types imports docs docs-serve docs-settings bench bench-drift bench-serving bench-statistics requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +71,9 @@ bench-statistics: setup ## measure every error rate that the documentation state
 bench-drift: setup ## time comparisons beside sorting the same columns
 	@$(BIN)/python benchmarks/drift_speed.py
 
+bench-serving: setup ## serve the same model with Homeostat and others, and write docs/serving-speed.md (about 25 minutes)
+	@$(BIN)/python -m benchmarks.serving $(BENCH)
+
 bench: setup ## run the other benchmarks
 	@for script in benchmarks/backtest_speed.py benchmarks/log_speed.py; do \
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
@@ -79,6 +84,6 @@ requirements: setup ## lock the newest versions of everything into requirements/
 	@uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header --group dev --output-file requirements/dev.txt pyproject.toml
 
-clean: ## remove everything that was made, .venv too
-	@rm -rf $(VENV) site dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove everything that was made, .venv and .venvs too
+	@rm -rf $(VENV) .venvs site dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

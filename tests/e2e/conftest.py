@@ -63,6 +63,12 @@ def loads() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def hostile_bodies() -> ModuleType:
+    """The module that makes requests which mean harm."""
+    return _beside("hostile_bodies")
+
+
+@pytest.fixture(scope="session")
 def small_home(loads: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state folder with two versions of a model; tests copy it."""
     made: Path = loads.make_home(tmp_path_factory.mktemp("small") / "home")

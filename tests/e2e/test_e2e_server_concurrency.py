@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import cycle
@@ -17,6 +19,7 @@ from homeostat import Client
 from homeostat.records import GatewayReport, Lease, Stage
 
 MODEL = "mail"
+TRAFFIC_SECONDS = float(os.environ.get("E2E_TRAFFIC_SECONDS", "60"))
 PREDICTING = 32
 # A rollout by its policy begins with a canary, a promotion by hand with all of the traffic.
 SETTINGS = {
@@ -69,14 +72,54 @@ def order_about(client: Client, seconds: float, pause: float) -> tuple[list[Orde
     raise AssertionError
 
 
+def order_each_second(client: Client, seconds: float, pause: float) -> tuple[list[Order], dict[str, int]]:
+    """A new route each `pause`: a canary comes and goes, and at the beginning of each minute a promotion is taken back.
+
+    Any refusal is raised.
+    """
+    orders: list[Order] = []
+    starts = {"promotions": 0, "canaries": 0, "aborts": 0}
+    began = due = time.monotonic()
+
+    def wait() -> None:
+        nonlocal due
+        due += pause
+        time.sleep(max(due - time.monotonic(), 0.0))
+
+    while (now := time.monotonic()) < began + seconds:
+        if now >= began + 60 * starts["promotions"]:
+            client.move(MODEL, 2, Stage.PRODUCTION, actor="tests", reason="newer")
+            starts["promotions"] += 1
+            wait()
+            sent = time.monotonic()
+            answer = client.roll_back(MODEL, to=None, actor="tests", reason="back")
+            orders.append(Order(sent, time.monotonic(), answer.route, answer.confirmed))
+            assert (answer.production, answer.waiting) == (1, [])
+        else:
+            client.start_rollout(MODEL, 2, actor="tests", reason="careful")
+            starts["canaries"] += 1
+            wait()
+            client.abort(MODEL, actor="tests", reason="back")
+            starts["aborts"] += 1
+        wait()
+    return orders, starts
+
+
 def run_traffic(
-    servers: ModuleType, loads: ModuleType, home: Path, *, workers: int, seconds: float, pause: float
+    servers: ModuleType,
+    loads: ModuleType,
+    home: Path,
+    *,
+    workers: int,
+    seconds: float,
+    pause: float,
+    give_orders: Callable[[Client, float, float], tuple[list[Order], dict[str, int]]] = order_about,
 ) -> Traffic:
     """Load with orders meanwhile, then the proof that nothing was lost and nobody was answered by a wrong version."""
     with servers.running_server(home, "--workers", str(workers), **SETTINGS) as server, Client(server.url) as client:
         loads.wait_for_gateways(client, workers)
         with loads.load_on(server.url, home, predicting=PREDICTING, labelling=4) as load:
-            orders, starts = order_about(client, seconds, pause)
+            orders, starts = give_orders(client, seconds, pause)
             time.sleep(pause)
             answers = load.stop()
         routes = client.routes(MODEL, limit=1_000_000).routes
@@ -89,6 +132,8 @@ def run_traffic(
     assert min(versions[1], versions[2]) > 0
     ids = {one.id for one in answers.predictions}
     assert len(ids) == len(answers.predictions)
+    # Nothing is in the log that nobody asked for.
+    assert list(log.rows.keys() ^ {*ids, *begun})[:5] == []
     labelled = {id_ for one in answers.labels for id_ in one.ids}
     # What was answered in the last moment may find nobody who labels it. Lists of a few: sets are hard to look at.
     assert list(labelled - ids)[:5] == []
@@ -162,6 +207,20 @@ def test_clients_see_no_failure_while_versions_change(
     traffic = run_traffic(servers, loads, home, workers=2, seconds=5, pause=0.8)
     tell(loads, "2 processes", traffic)
     check_orders(traffic, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600 + 3 * TRAFFIC_SECONDS)
+def test_clients_see_no_failure_while_routes_change_every_second(
+    servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
+) -> None:
+    # With E2E_TRAFFIC_SECONDS=300 there are as many requests as a service of 30 a second has in an hour.
+    home = loads.copy_home(small_home, tmp_path / "home")
+    seconds = TRAFFIC_SECONDS
+    traffic = run_traffic(servers, loads, home, workers=2, seconds=seconds, pause=1.0, give_orders=order_each_second)
+    tell(loads, f"{len(traffic.routes)} routes in {seconds:.0f} s", traffic)
+    check_orders(traffic, 2)
+    assert traffic.starts["canaries"] >= 1
 
 
 @pytest.mark.slow
