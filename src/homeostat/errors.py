@@ -100,14 +100,16 @@ class TooLarge(InvalidInput):
 
 # What a caller may not do.
 class Unauthorized(HomeostatError):
-    """The request carries no token, or a wrong one."""
+    """The request carries no key or token, or one that is wrong, expired or revoked."""
 
     code = "unauthorized"
-    template = "This server asks for a token: send it as 'Authorization: Bearer TOKEN', or set HOMEOSTAT_TOKEN."
+    template = (
+        "This server asks for an API key or its token: send it as 'Authorization: Bearer KEY', or set HOMEOSTAT_TOKEN."
+    )
 
 
 class Forbidden(HomeostatError):
-    """The request comes from a page or under a name that the server does not trust."""
+    """The request comes from a page or under a name that is not trusted, or with a key that lacks a role."""
 
     code = "forbidden"
 

@@ -31,6 +31,9 @@ class ServeSettings(Section, frozen=True, kw_only=True):
 
     host: Annotated[str, described("address to listen on; beyond this machine a token is asked for")] = "127.0.0.1"
     port: Annotated[int, described("port to listen on; 0 takes a free one")] = 8080
+    auth: Annotated[bool, described("ask for a key or the token on this machine too; beyond it that is always so")] = (
+        False
+    )
     workers: Annotated[int, described("gateway processes on that port")] = 1
     threads: Annotated[int, described("requests that one process works on at the same time")] = 16
     model: Annotated[str, described("model that /predict means; empty: the only one")] = ""

@@ -23,7 +23,7 @@ from homeostat.errors import (
 )
 from homeostat.http.operations import MODEL, PRINTED, Operation, Pool, Request, is_printed
 from homeostat.ports import Clock, ControlPlane
-from homeostat.records import SUCCESS, LabelsAccepted, Prediction, PredictionBatch, as_datetime64
+from homeostat.records import SUCCESS, KeyRole, LabelsAccepted, Prediction, PredictionBatch, as_datetime64
 from homeostat.serving.gateway import Gateway, Predictions, Snapshot
 from homeostat.serving.rows import columns_of_instances
 
@@ -345,6 +345,7 @@ def operations(plane: DataPlane) -> list[Operation]:
             body=LabelsBody,
             errors=(UnknownModel,),
             pool=Pool.PREDICT,
+            role=KeyRole.LABEL,
         )
     )
     return made

@@ -27,6 +27,7 @@ from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
 from homeostat.http.openapi import document
 from homeostat.http.operations import MODEL, Operation, Pool, Raw, Request
 from homeostat.http.trust import Trust
+from homeostat.keys.ring import KeyRing
 from homeostat.ports import Clock
 from homeostat.serving.follower import RouteFollower
 from homeostat.settings import Settings
@@ -79,6 +80,7 @@ class Server:
     system: System
     application: Application
     follower: RouteFollower | None
+    keys: KeyRing
     acts: bool
     ticks_by_itself: bool
     stop: threading.Event
@@ -97,6 +99,7 @@ class Server:
             # Who changed a route before the first report was written did not wait for this gateway.
             self.follower.follow()
             self._run("routes", self._follow)
+        self._run("keys", lambda: self.keys.run(self.stop, self.settings.serve.follow_seconds))
         if self.acts and self.ticks_by_itself:
             self._run("controllers", self._act)
 
@@ -179,6 +182,9 @@ def build_server(
         def advance(now: datetime) -> ClockReport:
             return simulation.advance(system, moved, now, on_done=lambda: on_route(""))
 
+    keys = KeyRing(system.store)
+    keys.follow()
+    system.control.key_service.on_change = keys.follow
     operations = _operations(
         settings, system, role, metrics, name=name, address=address, is_stopping=stopping.is_set, advance=advance
     )
@@ -188,12 +194,15 @@ def build_server(
         application=Application(
             operations,
             pools,
-            trust=Trust(token=settings.token, hosts=frozenset({settings.serve.host})),
+            trust=Trust(
+                token=settings.token, hosts=frozenset({settings.serve.host}), keys=keys, asks=settings.serve.auth
+            ),
             metrics=metrics,
             body_bytes=settings.serve.body_bytes,
             upload_bytes=settings.serve.upload_bytes,
         ),
         follower=followed[0] if followed else None,
+        keys=keys,
         acts=role.acts,
         ticks_by_itself=not simulated,
         stop=stop,
@@ -240,7 +249,7 @@ def _operations(
         if advance is not None:
             made.append(control_plane.clock_operation(advance))
         made += _pages(system, address=address, simulated=advance is not None)
-    described = document(made)
+    described = document(made, asks_who_calls=bool(settings.token) or serve.auth)
     made.append(
         Operation(
             "GET",

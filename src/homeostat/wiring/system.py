@@ -31,6 +31,7 @@ from homeostat.controllers.views import ModelView, open_view
 from homeostat.errors import IntegrityError, UnknownModel
 from homeostat.frames import Columns, Kind, concatenate
 from homeostat.journal import latest_route
+from homeostat.keys.service import Keys
 from homeostat.monitoring.service import Monitoring
 from homeostat.ports import Clock, CompiledModel, ControlStore, FileStore, Notifier, PredictionLog, Predictor
 from homeostat.records import (
@@ -323,6 +324,7 @@ def open_system(
         on_run=on_run or (lambda: None),
         is_gone=lambda report: is_gone(f"{report.name.rpartition(':')[0]}:{report.pid}:"),
         on_integrity_error=lambda error: on_integrity_error(error, clock.now()),
+        keys=Keys(store),
     )
     return System(
         settings=settings,
