@@ -98,6 +98,12 @@ class TooLarge(InvalidInput):
     code = "too_large"
 
 
+class DestinationRefused(InvalidInput):
+    """Something is to be sent to an address that the server does not send to."""
+
+    code = "destination_refused"
+
+
 # What a caller may not do.
 class Unauthorized(HomeostatError):
     """The request carries no key or token, or one that is wrong, expired or revoked."""
@@ -259,6 +265,13 @@ class ServerUnreachable(HomeostatError):
 
     code = "server_unreachable"
     template = "The server at {url} can't be used: {reason}. Is that its address, and does 'homeostat serve' run there?"
+
+
+class DeliveryFailed(HomeostatError):
+    """What was to be sent to an address on the web did not arrive there, or nobody can know."""
+
+    code = "delivery_failed"
+    template = "Nothing could be delivered to {to}: {reason}."
 
 
 class MissingDependency(HomeostatError):

@@ -21,6 +21,7 @@ PREFIX = "HOMEOSTAT_"
 FILE = "homeostat.toml"
 POLICY = "policy"
 SERVE = "serve"
+ALERTS = "alerts"
 DURABILITIES = ("process", "power")
 SHORTEST_TOKEN = 16
 SECRETS = ("token",)
@@ -47,6 +48,15 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     ] = False
     log_level: Annotated[str, described("what is logged: info (every request), warning or error")] = "info"
     grace_seconds: Annotated[float, described("seconds that a stopping server gives to running requests")] = 30.0
+
+
+class AlertSettings(Section, frozen=True, kw_only=True):
+    """Where alerts go beside the log."""
+
+    webhook: Annotated[str, described("address that alerts are posted to as JSON; never shown")] = ""
+    allow_private: Annotated[
+        bool, described("let that address lie on this machine, in a private network, or on any port")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,7 @@ class Settings:
     server: str = ""
     token: str = dataclasses.field(default="", repr=False)
     serve: ServeSettings = dataclasses.field(default_factory=ServeSettings)
+    alerts: AlertSettings = dataclasses.field(default_factory=AlertSettings, repr=False)
 
     def policy_of(self, model: str) -> Policy:
         """The policy that holds for a model."""
@@ -95,10 +106,11 @@ _GENERAL = (
 
 def table() -> list[Setting]:
     """Every setting, in order."""
-    serve = ServeSettings()
+    serve, alerts = ServeSettings(), AlertSettings()
     return [
         *_GENERAL,
         *_walk(SERVE, serve, serve),
+        *_walk(ALERTS, alerts, alerts),
         *_walk(POLICY, PRESETS["calibrated"], PRESETS["classic"]),
     ]
 
@@ -107,8 +119,10 @@ def shown(settings: Settings) -> dict[str, Any]:
     """The values of all settings by name; of a secret only whether it is set."""
     general = {setting.name: getattr(settings, setting.name) for setting in _GENERAL}
     general |= {name: "(set)" if general[name] else "" for name in SECRETS}
+    alerts = msgspec.structs.replace(settings.alerts, webhook="(set)" if settings.alerts.webhook else "")
     walked = [
         *_walk(SERVE, settings.serve, settings.serve),
+        *_walk(ALERTS, alerts, alerts),
         *_walk(POLICY, settings.policy, settings.policy),
     ]
     return {**general, "home": str(settings.home), **{setting.name: setting.default for setting in walked}}
@@ -177,9 +191,10 @@ def _settings(data: dict[str, Any]) -> Settings:
     general = {setting.name: data.pop(setting.name, setting.default) for setting in _GENERAL}
     shared = _as_table(data.pop(POLICY, {}))
     serve = _serve_from(data.pop(SERVE, {}))
+    alerts = _alerts_from(data.pop(ALERTS, {}))
     models = data.pop("models", {})
     if data:
-        known = [setting.name for setting in _GENERAL] + [SERVE, POLICY, "models"]
+        known = [setting.name for setting in _GENERAL] + [SERVE, ALERTS, POLICY, "models"]
         raise InvalidSettings(f"Unknown settings: {', '.join(sorted(data))}. Known: {', '.join(known)}.")
     if general["durability"] not in DURABILITIES:
         raise InvalidSettings(f"durability is one of {', '.join(DURABILITIES)}, not '{general['durability']}'.")
@@ -207,7 +222,17 @@ def _settings(data: dict[str, Any]) -> Settings:
         server=server,
         token=token,
         serve=serve,
+        alerts=alerts,
     )
+
+
+def _alerts_from(data: Any) -> AlertSettings:
+    if not isinstance(data, dict):
+        raise InvalidSettings(f"'{ALERTS}' is a table of settings of alerts.")
+    try:
+        return msgspec.convert(data, AlertSettings, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidSettings(f"The settings of alerts can't be used: {error}.") from error
 
 
 MOST_PORT = 65_535

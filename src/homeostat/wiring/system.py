@@ -252,10 +252,7 @@ def open_system(
                 raise UnknownModel(model=model, known=[known.name for known in transaction.list(Model)])
             return latest_route(transaction, model)
 
-    notifiers: list[Notifier] = [LogNotifier()]
-    if on_alert is not None:
-        notifiers.append(CallbackNotifier(on_alert))
-    alerts = Alerts(store, notifiers)
+    alerts = Alerts(store, _notifiers(settings, clock, on_alert))
 
     def on_integrity_error(error: IntegrityError, now: datetime) -> None:
         finding = integrity_finding(error, now)
@@ -341,6 +338,21 @@ def open_system(
         views=views,
         turn=turn,
     )
+
+
+def _notifiers(settings: Settings, clock: Clock, on_alert: Callable[[Alert], None] | None) -> list[Notifier]:
+    notifiers: list[Notifier] = [LogNotifier()]
+    if on_alert is not None:
+        notifiers.append(CallbackNotifier(on_alert))
+    # What happens in simulated time is nobody's alert.
+    if settings.alerts.webhook and isinstance(clock, SystemClock):
+        from homeostat.connectors.outgoing import Outgoing
+        from homeostat.connectors.webhooks import WebhookNotifier
+
+        private = settings.alerts.allow_private
+        outgoing = Outgoing(allow_private=private)
+        notifiers.append(WebhookNotifier(settings.alerts.webhook, outgoing, allow_private=private))
+    return notifiers
 
 
 def _joined(view: ModelView) -> ModelView:
