@@ -22,6 +22,7 @@ from homeostat.dashboard.facts import PageFacts, read_all, read_facts
 from homeostat.errors import UnknownModel
 from homeostat.http import control_plane, data_plane, inference_protocol
 from homeostat.http.app import Application
+from homeostat.http.errors import reply_of
 from homeostat.http.health import Health
 from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
 from homeostat.http.openapi import document
@@ -314,7 +315,7 @@ def _pages(system: System, *, address: str, simulated: bool) -> list[Operation]:
             page = held.get(name, lambda: render_model(facts([read_facts(system.control, name)])).encode())
             return Raw(page, HTML)
         except UnknownModel as error:
-            return Raw(render_error("No such model", error.message, server=address).encode(), HTML, 404)
+            return Raw(render_error("No such model", reply_of(error).error, server=address).encode(), HTML, 404)
 
     return [
         Operation("GET", "/", "The status page", overview, str, "pages", content_type=HTML),
