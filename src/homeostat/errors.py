@@ -104,16 +104,24 @@ class TooLarge(InvalidInput):
     code = "too_large"
 
 
+class DestinationRefused(InvalidInput):
+    """Something is to be sent to an address that the server does not send to."""
+
+    code = "destination_refused"
+
+
 # What a caller may not do.
 class Unauthorized(HomeostatError):
-    """The request carries no token, or a wrong one."""
+    """The request carries no key or token, or one that is wrong, expired or revoked."""
 
     code = "unauthorized"
-    template = "This server asks for a token: send it as 'Authorization: Bearer TOKEN', or set HOMEOSTAT_TOKEN."
+    template = (
+        "This server asks for an API key or its token: send it as 'Authorization: Bearer KEY', or set HOMEOSTAT_TOKEN."
+    )
 
 
 class Forbidden(HomeostatError):
-    """The request comes from a page or under a name that the server does not trust."""
+    """The request comes from a page or under a name that is not trusted, or with a key that lacks a role."""
 
     code = "forbidden"
 
@@ -273,6 +281,13 @@ class ServerUnreachable(HomeostatError):
 
     code = "server_unreachable"
     template = "The server at {url} can't be used: {reason}. Is that its address, and does 'homeostat serve' run there?"
+
+
+class DeliveryFailed(HomeostatError):
+    """What was to be sent to an address on the web did not arrive there, or nobody can know."""
+
+    code = "delivery_failed"
+    template = "Nothing could be delivered to {to}: {reason}."
 
 
 class MissingDependency(HomeostatError):

@@ -19,11 +19,14 @@ from homeostat.records import (
     Decision,
     Experiment,
     Finding,
+    KeyReport,
+    KeyRole,
     LabelBlock,
     LabelsAccepted,
     Model,
     ModelStatus,
     Mutable,
+    NewKey,
     PastPredictions,
     PolicyReport,
     PredictionBlock,
@@ -421,6 +424,18 @@ class ControlPlane(Protocol):
 
     def settings(self) -> dict[str, Any]:
         """The settings by name, secrets left out."""
+        ...
+
+    def keys(self) -> list[KeyReport]:
+        """Every API key that was ever made, oldest first, without the secrets."""
+        ...
+
+    def create_key(self, name: str, roles: Sequence[KeyRole], *, expires: str | None, actor: str) -> NewKey:
+        """Make a key that works for a time such as `90d`, or until it is revoked."""
+        ...
+
+    def revoke_key(self, name: str, *, actor: str) -> KeyReport:
+        """End a key for good."""
         ...
 
     def label(

@@ -21,6 +21,7 @@ PREFIX = "HOMEOSTAT_"
 FILE = "homeostat.toml"
 POLICY = "policy"
 SERVE = "serve"
+ALERTS = "alerts"
 DURABILITIES = ("process", "power")
 SHORTEST_TOKEN = 16
 SECRETS = ("token",)
@@ -32,6 +33,9 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     host: Annotated[str, described("address to listen on; beyond this machine a token is asked for")] = "127.0.0.1"
     port: Annotated[int, described("port to listen on; 0 takes a free one")] = 8080
     grpc_port: Annotated[int, described("port to answer the Open Inference Protocol on over gRPC; 0: none")] = 0
+    auth: Annotated[bool, described("ask for a key or the token on this machine too; beyond it that is always so")] = (
+        False
+    )
     workers: Annotated[int, described("gateway processes on that port")] = 1
     threads: Annotated[int, described("requests that one process works on at the same time")] = 16
     model: Annotated[str, described("model that /predict means; empty: the only one")] = ""
@@ -45,6 +49,15 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     ] = False
     log_level: Annotated[str, described("what is logged: info (every request), warning or error")] = "info"
     grace_seconds: Annotated[float, described("seconds that a stopping server gives to running requests")] = 30.0
+
+
+class AlertSettings(Section, frozen=True, kw_only=True):
+    """Where alerts go beside the log."""
+
+    webhook: Annotated[str, described("address that alerts are posted to as JSON; never shown")] = ""
+    allow_private: Annotated[
+        bool, described("let that address lie on this machine, in a private network, or on any port")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,7 @@ class Settings:
     server: str = ""
     token: str = dataclasses.field(default="", repr=False)
     serve: ServeSettings = dataclasses.field(default_factory=ServeSettings)
+    alerts: AlertSettings = dataclasses.field(default_factory=AlertSettings, repr=False)
 
     def policy_of(self, model: str) -> Policy:
         """The policy that holds for a model."""
@@ -93,10 +107,11 @@ _GENERAL = (
 
 def table() -> list[Setting]:
     """Every setting, in order."""
-    serve = ServeSettings()
+    serve, alerts = ServeSettings(), AlertSettings()
     return [
         *_GENERAL,
         *_walk(SERVE, serve, serve),
+        *_walk(ALERTS, alerts, alerts),
         *_walk(POLICY, PRESETS["calibrated"], PRESETS["classic"]),
     ]
 
@@ -105,8 +120,10 @@ def shown(settings: Settings) -> dict[str, Any]:
     """The values of all settings by name; of a secret only whether it is set."""
     general = {setting.name: getattr(settings, setting.name) for setting in _GENERAL}
     general |= {name: "(set)" if general[name] else "" for name in SECRETS}
+    alerts = msgspec.structs.replace(settings.alerts, webhook="(set)" if settings.alerts.webhook else "")
     walked = [
         *_walk(SERVE, settings.serve, settings.serve),
+        *_walk(ALERTS, alerts, alerts),
         *_walk(POLICY, settings.policy, settings.policy),
     ]
     return {**general, "home": str(settings.home), **{setting.name: setting.default for setting in walked}}
@@ -175,9 +192,10 @@ def _settings(data: dict[str, Any]) -> Settings:
     general = {setting.name: data.pop(setting.name, setting.default) for setting in _GENERAL}
     shared = _as_table(data.pop(POLICY, {}))
     serve = _serve_from(data.pop(SERVE, {}))
+    alerts = _alerts_from(data.pop(ALERTS, {}))
     models = data.pop("models", {})
     if data:
-        known = [setting.name for setting in _GENERAL] + [SERVE, POLICY, "models"]
+        known = [setting.name for setting in _GENERAL] + [SERVE, ALERTS, POLICY, "models"]
         raise InvalidSettings(f"Unknown settings: {', '.join(sorted(data))}. Known: {', '.join(known)}.")
     if general["durability"] not in DURABILITIES:
         raise InvalidSettings(f"durability is one of {', '.join(DURABILITIES)}, not '{general['durability']}'.")
@@ -205,7 +223,17 @@ def _settings(data: dict[str, Any]) -> Settings:
         server=server,
         token=token,
         serve=serve,
+        alerts=alerts,
     )
+
+
+def _alerts_from(data: Any) -> AlertSettings:
+    if not isinstance(data, dict):
+        raise InvalidSettings(f"'{ALERTS}' is a table of settings of alerts.")
+    try:
+        return msgspec.convert(data, AlertSettings, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidSettings(f"The settings of alerts can't be used: {error}.") from error
 
 
 MOST_PORT = 65_535

@@ -15,11 +15,15 @@ from homeostat.records import (
     FileEntry,
     Finding,
     GatewayReport,
+    KeyReport,
+    KeyRole,
+    KeyState,
     Kind,
     Lineage,
     Manifest,
     Model,
     ModelStatus,
+    NewKey,
     PolicyReport,
     Promotion,
     Rollback,
@@ -134,3 +138,15 @@ VERIFIED = Verification(versions=2, broken={"mail:1": ["model.onnx"]})
 ROUTES = RouteReport(model="mail", routes=[ROUTE], gateways=[GATEWAY])
 POLICY = PolicyReport(model="mail", config_hash="abc", policy={"preset": "calibrated"})
 CLOCK = ClockReport(now=AT, rounds=3)
+KEY = KeyReport(
+    name="ci",
+    id="0123456789",
+    roles=[KeyRole.PREDICT],
+    state=KeyState.LIVE,
+    created_at=AT,
+    created_by="ann",
+    expires_at=AT,
+    revoked_at=None,
+    revoked_by="",
+)
+NEW_KEY = NewKey(key=KEY, secret="hst_0123456789_x")

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from homeostat.ports import ControlPlane
-from homeostat.records import Stage
+from homeostat.records import KeyRole, Stage
 from homeostat.sdk import Client
 
 SAMPLES = runpy.run_path(str(Path(__file__).with_name("samples.py")))
@@ -34,6 +34,8 @@ VERIFIED = SAMPLES["VERIFIED"]
 ROUTES = SAMPLES["ROUTES"]
 POLICY = SAMPLES["POLICY"]
 CLOCK = SAMPLES["CLOCK"]
+KEY = SAMPLES["KEY"]
+NEW_KEY = SAMPLES["NEW_KEY"]
 WORD = "a-secret-of-tests"
 WHO = {"actor": "ann", "reason": "why not"}
 M = "/api/v1/models/mail"
@@ -125,6 +127,17 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any, Any, Any]] = [
     ),
     ("policy", lambda c: c.policy("mail"), "GET", f"{M}/policy", None, POLICY, POLICY),
     ("settings", lambda c: c.settings(), "GET", "/api/v1/settings", None, {"seed": 0}, {"seed": 0}),
+    ("keys", lambda c: c.keys(), "GET", "/api/v1/keys", None, {"keys": [KEY]}, [KEY]),
+    (
+        "create_key",
+        lambda c: c.create_key("ci", [KeyRole.PREDICT], expires="90d", actor="ann"),
+        "POST",
+        "/api/v1/keys",
+        {"name": "ci", "roles": ["predict"], "expires": "90d", **ONE},
+        NEW_KEY,
+        NEW_KEY,
+    ),
+    ("revoke_key", lambda c: c.revoke_key("ci", **ONE), "POST", "/api/v1/keys/ci/revoke", ONE, KEY, KEY),
     (
         "advance_clock",
         lambda c: c.advance_clock(AT),

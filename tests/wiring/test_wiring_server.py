@@ -14,6 +14,7 @@ import pytest
 
 from homeostat.controllers.clock import SimulatedClock
 from homeostat.errors import Conflict, InvalidSettings
+from homeostat.keys.rules import new_secret
 from homeostat.records import Lease
 from homeostat.settings import ServeSettings, load
 from homeostat.wiring import simulation
@@ -108,3 +109,16 @@ def test_the_lease_of_a_dead_process_is_taken_over_at_once(tmp_path):
     assert system.loop._lease("a", NOW)
     assert not system.loop._lease("b", NOW)
     system.close()
+
+
+def test_who_asks_for_keys_on_this_machine_gets_a_token_for_the_first_one(tmp_path):
+    settings, path = with_token(settings_at(tmp_path, host="127.0.0.1", auth=True))
+    assert len(settings.token) >= 32
+    assert path == tmp_path / "token"
+
+
+def test_an_api_key_is_no_token_of_a_server(tmp_path):
+    for host in ("127.0.0.1", "0.0.0.0"):
+        settings = replace(settings_at(tmp_path, host=host), token=new_secret())
+        with pytest.raises(InvalidSettings, match="is an API key"):
+            with_token(settings)

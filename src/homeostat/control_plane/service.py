@@ -18,6 +18,7 @@ from homeostat.errors import Conflict, IntegrityError, InvalidInput, NotServing,
 from homeostat.feedback.labels import accept_labels
 from homeostat.frames import label_text
 from homeostat.journal import latest_route
+from homeostat.keys.service import Keys
 from homeostat.ports import Clock, ControlStore, PredictionLog, Registration
 from homeostat.records import (
     Alert,
@@ -26,9 +27,12 @@ from homeostat.records import (
     Experiment,
     Finding,
     GatewayReport,
+    KeyReport,
+    KeyRole,
     LabelsAccepted,
     Model,
     ModelStatus,
+    NewKey,
     PastPredictions,
     PolicyReport,
     PredictionsAccepted,
@@ -82,6 +86,7 @@ class ControlPlaneService:
         on_run: Callable[[], None],
         is_gone: Callable[[GatewayReport], bool],
         on_integrity_error: Callable[[IntegrityError], None],
+        keys: Keys,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -97,6 +102,7 @@ class ControlPlaneService:
         self._on_run = on_run
         self._is_gone = is_gone
         self._on_integrity_error = on_integrity_error
+        self.key_service = keys
 
     # What is served, and how it does
     def status(self) -> list[ModelStatus]:
@@ -362,6 +368,16 @@ class ControlPlaneService:
 
     def settings(self) -> dict[str, Any]:
         return shown(self._settings)
+
+    # Who may ask
+    def keys(self) -> list[KeyReport]:
+        return self.key_service.list()
+
+    def create_key(self, name: str, roles: Sequence[KeyRole], *, expires: str | None, actor: str) -> NewKey:
+        return self.key_service.create(name, roles, expires=expires, actor=actor)
+
+    def revoke_key(self, name: str, *, actor: str) -> KeyReport:
+        return self.key_service.revoke(name, actor=actor)
 
     # Labels
     def label(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -170,7 +171,7 @@ def to_arrow(data: Any) -> pa.Table:
             table = frame.to_arrow()
         except (TypeError, ValueError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise InvalidData(f"This {type(data).__name__} can't be read as a table: {error}") from error
-    repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(table.column_names).items() if times > 1)
     if repeated:
         raise InvalidData(
             f"Two columns have the same name: {', '.join(repeated)}. Rename one of each.", columns=repeated

@@ -21,6 +21,7 @@ from homeostat.http.operations import Operation, Pool
 from homeostat.http.trust import Trust
 
 _LOG = logging.getLogger("homeostat.http")
+FIRST_ERROR = 400
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -116,7 +117,8 @@ class Application:
             line = {
                 "request_id": request_id,
                 "method": scope["method"],
-                "path": scope["path"][:200],
+                # Of what was refused only the pattern: the rest may be anything, also a secret at the wrong place.
+                "path": scope["path"][:200] if 0 < status < FIRST_ERROR else route or "",
                 "ms": round(seconds * 1000, 3),
                 **said,
             }

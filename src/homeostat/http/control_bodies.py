@@ -7,13 +7,12 @@ from typing import Annotated
 import msgspec
 
 from homeostat.http.data_plane import Body, Moment, check_printed
-from homeostat.http.operations import PRINTED
+from homeostat.http.operations import DEFAULT_ACTOR, PRINTED
 from homeostat.records import Stage
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, extra_json_schema={"pattern": PRINTED})]
 Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=200, extra_json_schema={"pattern": PRINTED})]
 Number = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
-DEFAULT_ACTOR = "api"
 
 
 class ActorBody(Body, kw_only=True):

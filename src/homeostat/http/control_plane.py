@@ -20,7 +20,8 @@ from homeostat.errors import (
     UnknownRecord,
     UnknownVersion,
 )
-from homeostat.http.control_bodies import DEFAULT_ACTOR, ClockBody, MoveBody, OrderBody
+from homeostat.http.control_bodies import ClockBody, MoveBody, OrderBody
+from homeostat.http.keys import key_operations
 from homeostat.http.operations import (
     API,
     LIMIT,
@@ -41,6 +42,7 @@ from homeostat.records import (
     ClockReport,
     Decision,
     Finding,
+    KeyRole,
     Model,
     ModelStatus,
     PolicyReport,
@@ -112,6 +114,9 @@ class ControlHandlers:
                 "This server takes no pickles. Save the pipeline with skops.io.dump, or let whoever runs the server "
                 "set serve.allow_pickle."
             )
+        if wants_pickle:
+            # Whoever runs code on the server can take the keys of others.
+            request.caller.check(KeyRole.ADMIN)
         pipeline = request.files.get("pipeline")
         if not is_printed(given.get("actor", "") + given.get("reason", "")):
             raise InvalidRequest("'actor' or 'reason' has control characters.")
@@ -135,19 +140,23 @@ class ControlHandlers:
                 score=given.get("score") or None,
                 positive=given.get("positive") or None,
             ),
-            actor=given.get("actor") or DEFAULT_ACTOR,
+            actor=request.actor(given.get("actor", "")),
             reason=given.get("reason") or "registered over HTTP",
         )
 
     def move(self, request: Request) -> Promotion:
         body: MoveBody = request.body
         return self._control.move(
-            request.path["model"], request.path["version"], body.stage, actor=body.actor, reason=body.reason
+            request.path["model"],
+            request.path["version"],
+            body.stage,
+            actor=request.actor(body.actor),
+            reason=body.reason,
         )
 
     def retrain(self, request: Request) -> Run:
         body: OrderBody = request.body
-        return self._control.retrain(request.path["model"], actor=body.actor, reason=body.reason)
+        return self._control.retrain(request.path["model"], actor=request.actor(body.actor), reason=body.reason)
 
 
 def _without_upload(message: str, request: Request) -> str:
@@ -183,6 +192,7 @@ def operations(control: FullControlPlane, *, allow_pickle: bool) -> list[Operati
         *_retraining(control, handlers),
         *traffic_operations(control),
         *alert_operations(control),
+        *key_operations(control),
     ]
 
 

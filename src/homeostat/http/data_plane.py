@@ -29,7 +29,7 @@ from homeostat.http.feeds.tables import ASKED_MODEL, ASKED_SOURCE, labels_of_tab
 from homeostat.http.operations import MODEL, PRINTED, Operation, Pool, Request, is_printed
 from homeostat.http.tables import TABLE_TYPES, Limits, Rows, read_table
 from homeostat.ports import Clock, ControlPlane
-from homeostat.records import SUCCESS, LabelsAccepted, Prediction, PredictionBatch, Signature, as_datetime64
+from homeostat.records import SUCCESS, KeyRole, LabelsAccepted, Prediction, PredictionBatch, Signature, as_datetime64
 from homeostat.serving.answering import Snapshot
 from homeostat.serving.gateway import Gateway, Predictions
 from homeostat.serving.rows import columns_of_instances
@@ -426,6 +426,7 @@ def operations(plane: DataPlane) -> list[Operation]:
             query=(ASKED_MODEL, ASKED_SOURCE),
             errors=(UnknownModel,),
             pool=Pool.PREDICT,
+            role=KeyRole.LABEL,
         )
     )
     return made

@@ -19,6 +19,7 @@ from homeostat.http.errors import reply_of, status_of
 from homeostat.http.metrics import ServerMetrics
 from homeostat.http.protocol import DirectRequest
 from homeostat.http.trust import Trust
+from homeostat.records import KeyRole
 from homeostat.serving.batching import Batcher, Waiting
 from homeostat.serving.decoding import RowDecoder
 
@@ -73,8 +74,10 @@ class DirectPredictions:
         snapshot = None if model is None else plane.gateway.at_hand(model)
         if model is None or snapshot is None:
             return False
+        state: dict[str, Any] = {}
         try:
-            self._trust.check({"headers": request.head, "method": "POST"}, is_open=False)
+            self._trust.check({"headers": request.head, "method": "POST", "state": state}, is_open=False)
+            state["caller"].check(KeyRole.PREDICT)
         except HomeostatError:
             return False
         version = snapshot.arms[0].version

@@ -76,6 +76,7 @@ class Endpoint:
             if operation is None:
                 allowed = ", ".join(sorted(self._operations))
                 raise MethodNotAllowed(f"{self.path} takes {allowed}.", allowed=allowed)
+            scope["state"]["caller"].check(operation.needs)
             request = await self._read(scope, receive, operation, said)
             loop = asyncio.get_running_loop()
             started = time.perf_counter()
@@ -118,6 +119,7 @@ class Endpoint:
             content_type=content_type,
             headers=headers,
             said=said,
+            caller=scope["state"]["caller"],
         )
 
     def _decode(self, content: bytes, operation: Operation) -> Any:

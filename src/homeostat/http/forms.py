@@ -43,7 +43,16 @@ class FormEndpoint(Endpoint):
         # The application removes it once the reply was sent.
         scope["state"]["upload_folder"] = folder
         fields, files = await self._form(scope, receive, operation, folder)
-        return Request(path=path, query=query, body=fields, id=scope["state"]["request_id"], files=files, said=said)
+        state = scope["state"]
+        return Request(
+            path=path,
+            query=query,
+            body=fields,
+            id=state["request_id"],
+            files=files,
+            said=said,
+            caller=state["caller"],
+        )
 
     async def _form(
         self, scope: Scope, receive: Receive, operation: Operation, folder: Path

@@ -23,6 +23,7 @@ from homeostat.errors import (
 )
 from homeostat.http.errors import ErrorReply, status_of
 from homeostat.http.operations import PRINTED, FormField, Operation, Parameter
+from homeostat.records import KeyRole
 
 OPENAPI = "3.1.0"
 SCHEMAS = "#/components/schemas/{name}"
@@ -31,8 +32,8 @@ ERROR = {"content": {JSON: {"schema": {"$ref": SCHEMAS.format(name="ErrorReply")
 TYPES: dict[type, str] = {str: "string", int: "integer", bool: "boolean"}
 
 
-def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The document for some operations."""
+def document(operations: Sequence[Operation], *, asks_who_calls: bool = False) -> dict[str, Any]:
+    """The document for some operations, of a server that asks for a key or the token, or one that takes none."""
     types = [ErrorReply]
     for operation in operations:
         types += [
@@ -42,7 +43,9 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     schema_of = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
     paths: dict[str, Any] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation, schema_of)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(
+            operation, schema_of, asks_who_calls=asks_who_calls
+        )
     return {
         "openapi": OPENAPI,
         "info": {
@@ -53,13 +56,25 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The token of the server, or an API key that has the role that is named.",
+                }
+            },
         },
-        "security": [{}, {"token": []}],
+        "security": _security(None, asks_who_calls=asks_who_calls),
     }
 
 
-def _described(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
+def _security(role: KeyRole | None, *, asks_who_calls: bool) -> list[dict[str, list[str]]]:
+    """What a call needs. For a bearer's token, OpenAPI 3.1 lets the list name roles."""
+    needed = {"token": [] if role is None else [role.value]}
+    return [needed] if asks_who_calls else [{}, needed]
+
+
+def _described(operation: Operation, schema_of: dict[int, Any], *, asks_who_calls: bool) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": _operation_id(operation),
         "summary": operation.summary,
@@ -71,8 +86,7 @@ def _described(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any
         ],
         "responses": _responses(operation, schema_of),
     }
-    if operation.is_open:
-        described["security"] = []
+    described["security"] = [] if operation.is_open else _security(operation.needs, asks_who_calls=asks_who_calls)
     if operation.body is not None:
         described["requestBody"] = {
             "required": operation.body_required,

@@ -9,11 +9,17 @@ from enum import StrEnum
 from typing import Any
 
 from homeostat.errors import HomeostatError, InvalidRequest
+from homeostat.http.callers import ANYBODY, Caller
+from homeostat.records import KeyRole
 
 MOST_NUMBER = 1_000_000_000
+# What tells nothing but what the server is, and what it serves.
+ANY_KEY = frozenset(("/health", "/api/v1/openapi.json"))
 # Where the control plane lies, and a model in it.
 API = "/api/v1"
 ONE = f"{API}/models/{{model}}"
+# Who acts where an order does not say.
+DEFAULT_ACTOR = "api"
 # Texts without what may break a terminal or a file that shows them.
 PRINTED = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -88,6 +94,11 @@ class Request:
     content_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     said: dict[str, Any] = field(default_factory=dict)
+    caller: Caller = ANYBODY
+
+    def actor(self, given: str = "") -> str:
+        """Who orders it, as decisions keep it: the one who is named, and the key that was used."""
+        return self.caller.as_actor(given, DEFAULT_ACTOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +136,8 @@ class Operation:
     comes back, under the name `wrapped` where that is given. `errors` are those that the handler may raise beside
     the ones that any request may get. `also_takes` names types of bodies that are given to the handler as they come,
     beside JSON; with `reads_body` every body is, whatever its type. `also_gives` names types of replies beside JSON.
-    `headers` are the ones that the handler reads, `header_parameters` those of them that callers are told of.
+    `headers` are the ones that the handler reads, `header_parameters` those of them that callers are told of. `role`
+    is what a key needs to call it, where that is not what `needs` makes of the path.
     """
 
     method: str
@@ -151,6 +163,20 @@ class Operation:
     is_open: bool = False
     content_type: str = "application/json"
     most_bytes: int | None = None
+    role: KeyRole | None = None
+
+    @property
+    def needs(self) -> KeyRole | None:
+        """The role that a key needs; `None` where any key will do.
+
+        Pages, metrics and questions to the control plane need `read`, orders to it `operate`, and the rest, which is
+        predictions and what describes them, `predict`.
+        """
+        if self.role is not None or self.is_open or self.path in ANY_KEY:
+            return self.role
+        if self.path.startswith(f"{API}/") or self.tag == "pages" or self.path == "/metrics":
+            return KeyRole.READ if self.method == "GET" else KeyRole.OPERATE
+        return KeyRole.PREDICT
 
 
 NEW_MODEL = Parameter(

@@ -19,11 +19,13 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
 
     def roll_back(request: Request) -> Rollback:
         body: RollbackBody = request.body
-        return control.roll_back(request.path["model"], to=body.to, actor=body.actor, reason=body.reason)
+        return control.roll_back(request.path["model"], to=body.to, actor=request.actor(body.actor), reason=body.reason)
 
     def start_rollout(request: Request) -> Rollout:
         body: RolloutBody = request.body
-        return control.start_rollout(request.path["model"], body.version, actor=body.actor, reason=body.reason)
+        return control.start_rollout(
+            request.path["model"], body.version, actor=request.actor(body.actor), reason=body.reason
+        )
 
     return [
         Operation(
@@ -84,7 +86,7 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
             "POST",
             f"{ONE}/rollouts/pause",
             "Stay in the present step",
-            lambda r: control.pause(r.path["model"], actor=r.body.actor),
+            lambda r: control.pause(r.path["model"], actor=r.actor(r.body.actor)),
             Rollout,
             tag,
             body=ActorBody,
@@ -95,7 +97,7 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
             "POST",
             f"{ONE}/rollouts/resume",
             "Go on with a paused rollout",
-            lambda r: control.resume(r.path["model"], actor=r.body.actor),
+            lambda r: control.resume(r.path["model"], actor=r.actor(r.body.actor)),
             Rollout,
             tag,
             body=ActorBody,
@@ -106,7 +108,7 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
             "POST",
             f"{ONE}/rollouts/abort",
             "End a rollout, with all traffic on the version before",
-            lambda r: control.abort(r.path["model"], actor=r.body.actor, reason=r.body.reason),
+            lambda r: control.abort(r.path["model"], actor=r.actor(r.body.actor), reason=r.body.reason),
             Rollout,
             tag,
             body=OrderBody,
@@ -143,7 +145,7 @@ def alert_operations(control: ControlPlane) -> list[Operation]:
             "POST",
             f"{API}/alerts/{{alert}}/acknowledge",
             "Say that somebody looks after an alert",
-            lambda r: control.acknowledge(r.path["alert"], actor=r.body.actor),
+            lambda r: control.acknowledge(r.path["alert"], actor=r.actor(r.body.actor)),
             Alert,
             tag,
             body=ActorBody,
@@ -155,7 +157,7 @@ def alert_operations(control: ControlPlane) -> list[Operation]:
             "POST",
             f"{API}/alerts/{{alert}}/resolve",
             "Close an alert by hand",
-            lambda r: control.resolve(r.path["alert"], actor=r.body.actor),
+            lambda r: control.resolve(r.path["alert"], actor=r.actor(r.body.actor)),
             Alert,
             tag,
             body=ActorBody,

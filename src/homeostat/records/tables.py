@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from homeostat.records.keys import ApiKey
 from homeostat.records.nouns import (
     Alert,
     Decision,
@@ -29,4 +30,5 @@ TABLES: tuple[type[Record], ...] = (
     Lease,
     GatewayReport,
     Progress,
+    ApiKey,
 )

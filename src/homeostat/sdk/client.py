@@ -24,9 +24,12 @@ from homeostat.records import (
     Decision,
     Experiment,
     Finding,
+    KeyReport,
+    KeyRole,
     LabelsAccepted,
     Model,
     ModelStatus,
+    NewKey,
     PastPredictions,
     PolicyReport,
     Prediction,
@@ -342,6 +345,22 @@ class Client:
     def settings(self) -> dict[str, Any]:
         """The settings of the server by name, secrets left out."""
         return self._transport.ask(dict[str, Any], f"{API}/settings")
+
+    # Who may ask
+    def keys(self) -> list[KeyReport]:
+        """Every API key that was ever made, oldest first, without the secrets."""
+        return self._transport.ask_part(list[KeyReport], "keys", f"{API}/keys")
+
+    def create_key(self, name: str, roles: Sequence[KeyRole], *, expires: str | None, actor: str) -> NewKey:
+        """Make a key that works for a time such as `90d`, or until it is revoked. Its secret is told this once."""
+        body = {"name": name, "roles": list(roles), "expires": expires, "actor": actor}
+        return self._transport.order(NewKey, f"{API}/keys", body)
+
+    def revoke_key(self, name: str, *, actor: str) -> KeyReport:
+        """End a key for good."""
+        if not name or "/" in name:
+            raise UnknownRecord(kind="key", key=name)
+        return self._transport.order(KeyReport, f"{API}/keys/{_segment(name)}/revoke", {"actor": actor})
 
     def advance_clock(self, now: datetime) -> ClockReport:
         """Move the clock of a simulated server forward, and let its controllers do what became due."""

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 
 def open_grpc(
-    settings: Settings, system: System, metrics: ServerMetrics, *, name: str, is_stopping: Callable[[], bool]
+    settings: Settings,
+    system: System,
+    metrics: ServerMetrics,
+    plane: DataPlane,
+    trust: Trust,
+    *,
+    name: str,
+    is_stopping: Callable[[], bool],
 ) -> GrpcServer | None:
     """The service on its port, not yet started; none where no port is set.
 
@@ -29,20 +36,10 @@ def open_grpc(
         return None
     from homeostat.http.inference_protocol.grpc_server import GrpcServer
 
-    plane = DataPlane(
-        system.gateway,
-        system.control,
-        system.clock,
-        metrics,
-        default_model=serve.model,
-        most_rows=serve.batch_rows,
-        most_bytes=serve.body_bytes,
-        queue_depth=getattr(system.log, "queue_depth", lambda: 0),
-    )
     return GrpcServer(
         InferenceProtocol(plane, system.control, most_bytes=serve.body_bytes),
         Health(system.gateway, system.control, name=name, is_stopping=is_stopping, serves=True).protocol_ready,
-        Trust(token=settings.token),
+        trust,
         metrics,
         host=serve.host,
         port=serve.grpc_port,

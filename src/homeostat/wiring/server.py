@@ -24,12 +24,14 @@ from homeostat.errors import UnknownModel
 from homeostat.http import control_plane, data_plane, inference_protocol, scoring_protocol
 from homeostat.http.app import Application
 from homeostat.http.direct import DirectPredictions
+from homeostat.http.errors import reply_of
 from homeostat.http.feeds import predictions as past_predictions
 from homeostat.http.health import Health
 from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
 from homeostat.http.openapi import document
 from homeostat.http.operations import MODEL, Operation, Pool, Raw, Request
 from homeostat.http.trust import Trust
+from homeostat.keys.ring import KeyRing
 from homeostat.ports import Clock
 from homeostat.serving.follower import RouteFollower
 from homeostat.serving.shadows import ShadowQueue
@@ -86,6 +88,7 @@ class Server:
     system: System
     application: Application
     follower: RouteFollower | None
+    keys: KeyRing
     acts: bool
     ticks_by_itself: bool
     stop: threading.Event
@@ -106,6 +109,7 @@ class Server:
             # Who changed a route before the first report was written did not wait for this gateway.
             self.follower.follow()
             self._run("routes", self._follow)
+        self._run("keys", lambda: self.keys.run(self.stop, self.settings.serve.follow_seconds))
         if self.acts and self.ticks_by_itself:
             self._run("controllers", self._act)
         if self.grpc is not None:
@@ -199,6 +203,9 @@ def build_server(
         def advance(now: datetime) -> ClockReport:
             return simulation.advance(system, moved, now, on_done=lambda: on_route(""))
 
+    keys = KeyRing(system.store)
+    keys.follow()
+    system.control.key_service.on_change = keys.follow
     plane = data_plane.DataPlane(
         system.gateway,
         system.control,
@@ -209,7 +216,7 @@ def build_server(
         most_bytes=settings.serve.body_bytes,
         queue_depth=getattr(system.log, "queue_depth", lambda: 0),
     )
-    trust = Trust(token=settings.token, hosts=frozenset({settings.serve.host}))
+    trust = Trust(token=settings.token, hosts=frozenset({settings.serve.host}), keys=keys, asks=settings.serve.auth)
     operations = _operations(
         settings,
         system,
@@ -233,6 +240,7 @@ def build_server(
             upload_bytes=settings.serve.upload_bytes,
         ),
         follower=followed[0] if followed else None,
+        keys=keys,
         acts=role.acts,
         ticks_by_itself=not simulated,
         stop=stop,
@@ -241,7 +249,9 @@ def build_server(
         threads=[],
         direct=DirectPredictions(plane, trust, metrics),
         pools=pools,
-        grpc=open_grpc(settings, system, metrics, name=name, is_stopping=stopping.is_set) if role.serves else None,
+        grpc=open_grpc(settings, system, metrics, plane, trust, name=name, is_stopping=stopping.is_set)
+        if role.serves
+        else None,
     )
     server.application.on_stop = server.close
     return server
@@ -275,7 +285,7 @@ def _operations(
         if advance is not None:
             made.append(control_plane.clock_operation(advance))
         made += _pages(system, address=address, simulated=advance is not None)
-    described = document(made)
+    described = document(made, asks_who_calls=bool(settings.token) or serve.auth)
     made.append(
         Operation(
             "GET",
@@ -340,7 +350,7 @@ def _pages(system: System, *, address: str, simulated: bool) -> list[Operation]:
             page = held.get(name, lambda: render_model(facts([read_facts(system.control, name)])).encode())
             return Raw(page, HTML)
         except UnknownModel as error:
-            return Raw(render_error("No such model", error.message, server=address).encode(), HTML, 404)
+            return Raw(render_error("No such model", reply_of(error).error, server=address).encode(), HTML, 404)
 
     return [
         Operation("GET", "/", "The status page", overview, str, "pages", content_type=HTML),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from homeostat.errors import InvalidSettings, StorageFailed
+from homeostat.keys.rules import PREFIX as KEY_PREFIX
 from homeostat.settings import Settings
 from homeostat.wiring.logs import log_as_json
 from homeostat.wiring.server import Role, Server, build_server
@@ -84,7 +85,12 @@ def run_server(
 
 def with_token(settings: Settings) -> tuple[Settings, Path | None]:
     """The settings with a token wherever others than this machine can reach the server; it is kept in a file."""
-    if settings.token or _is_loopback(settings.serve.host):
+    if settings.token.startswith(KEY_PREFIX):
+        raise InvalidSettings(
+            "The token is an API key, which would open everything here, whatever its roles are. Give this server "
+            "another token, or none: HOMEOSTAT_TOKEN is meant for a client's key where commands are sent to a server."
+        )
+    if settings.token or (_is_loopback(settings.serve.host) and not settings.serve.auth):
         return settings, None
     path = settings.home / "token"
     try:

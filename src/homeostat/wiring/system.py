@@ -31,6 +31,7 @@ from homeostat.errors import IntegrityError, ServedElsewhere, UnknownModel
 from homeostat.feedback.labelled import LABEL, column_of, labelled_rows, moments_of
 from homeostat.frames import Columns, Kind, concatenate
 from homeostat.journal import latest_route
+from homeostat.keys.service import Keys
 from homeostat.monitoring.service import Monitoring
 from homeostat.ports import Clock, CompiledModel, ControlStore, FileStore, Notifier, PredictionLog, Predictor
 from homeostat.records import (
@@ -260,10 +261,7 @@ def open_system(
         version = registry.version(model, number)
         return LoadedVersion(version, registry.load(version))
 
-    notifiers: list[Notifier] = [LogNotifier()]
-    if on_alert is not None:
-        notifiers.append(CallbackNotifier(on_alert))
-    alerts = Alerts(store, notifiers)
+    alerts = Alerts(store, _notifiers(settings, clock, on_alert))
 
     def on_integrity_error(error: IntegrityError, now: datetime) -> None:
         finding = integrity_finding(error, now)
@@ -337,6 +335,7 @@ def open_system(
         on_run=on_run or (lambda: None),
         is_gone=lambda report: is_gone(f"{report.name.rpartition(':')[0]}:{report.pid}:"),
         on_integrity_error=lambda error: on_integrity_error(error, clock.now()),
+        keys=Keys(store),
     )
     return System(
         settings=settings,
@@ -365,6 +364,21 @@ def _newest_route(store: ControlStore, model: str) -> Route | None:
         if route is None and any(one.is_external for one in transaction.list(Version, model=model)):
             raise ServedElsewhere(model=model)
         return route
+
+
+def _notifiers(settings: Settings, clock: Clock, on_alert: Callable[[Alert], None] | None) -> list[Notifier]:
+    notifiers: list[Notifier] = [LogNotifier()]
+    if on_alert is not None:
+        notifiers.append(CallbackNotifier(on_alert))
+    # What happens in simulated time is nobody's alert.
+    if settings.alerts.webhook and isinstance(clock, SystemClock):
+        from homeostat.connectors.outgoing import Outgoing
+        from homeostat.connectors.webhooks import WebhookNotifier
+
+        private = settings.alerts.allow_private
+        outgoing = Outgoing(allow_private=private)
+        notifiers.append(WebhookNotifier(settings.alerts.webhook, outgoing, allow_private=private))
+    return notifiers
 
 
 def _joined(view: ModelView) -> ModelView:

@@ -28,6 +28,7 @@ from homeostat.http.inference_protocol.messages import Ready
 from homeostat.http.inference_protocol.service import InferenceProtocol
 from homeostat.http.operations import MODEL, VERSION, Request
 from homeostat.http.trust import Trust
+from homeostat.records import KeyRole
 
 # Names of grpc.StatusCode.
 STATUS = {
@@ -118,7 +119,10 @@ class GrpcServer:
             found: Any = None
             failure: HomeostatError | None = None
             try:
-                self._trust.check({"method": "POST", "headers": _headers(context)}, is_open=name in OPEN)
+                state: dict[str, Any] = {"said": request.said}
+                scope = {"method": "POST", "headers": _headers(context), "state": state}
+                self._trust.check(scope, is_open=name in OPEN)
+                state["caller"].check(None if name in OPEN else KeyRole.PREDICT)
                 found = handle(request, kind.FromString(content))
             except DecodeError:
                 failure = InvalidRequest(f"The request is no {name}Request that can be read.")
