@@ -408,8 +408,9 @@ def test_a_token_is_asked_for_over_grpc_too(small_servers: ModuleType, tmp_path:
             assert call("ServerMetadata", metadata=(("authorization", "Bearer a-secret-of-sixteen"),))[1] == [
                 b"homeostat"
             ]
-        with pytest.raises(InvalidSettings, match="gRPC"):
-            small_servers.open_server(tmp_path / "other", register=False, **settings)
+        for taken_or_none in (port, -5, 65_536):
+            with pytest.raises(InvalidSettings, match="grpc_port"):
+                small_servers.open_server(tmp_path / "other", register=False, serve__grpc_port=taken_or_none)
 
 
 def test_without_grpcio_it_is_said_what_to_install(

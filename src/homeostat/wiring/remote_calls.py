@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ def open_grpc(
         return None
     from homeostat.http.inference_protocol.grpc_server import GrpcServer
 
+    # The library would write lines of its own between those of the log.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     plane = DataPlane(
         system.gateway,
         system.control,
