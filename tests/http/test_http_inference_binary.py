@@ -322,7 +322,7 @@ def test_frames_that_went_wrong_never_break_the_server(used: Any, wire: ModuleTy
         for name, frame in good.items()
     }
     statuses: Counter[int] = Counter()
-    for turn in range(2500):
+    for turn in range(1500):
         name = rng.choice(("spam", "loan"))
         body, headers = mutated(rng, wire, good[name])
         answer = used.post(INFER.format(name), body, headers=headers)
@@ -333,6 +333,6 @@ def test_frames_that_went_wrong_never_break_the_server(used: Any, wire: ModuleTy
         if turn % 100 == 0:
             answer = used.post(INFER.format(name), good[name][0], headers=good[name][1])
             assert wire.unpacked(answer)["probability"] == known[name]
-    assert statuses[400] > 1500
-    assert statuses[200] > 30
-    assert statuses[413] > 10
+    assert statuses[400] > 800
+    assert statuses[200] > 20
+    assert statuses[413] > 5

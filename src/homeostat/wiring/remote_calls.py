@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ def open_grpc(
         return None
     from homeostat.http.inference_protocol.grpc_server import GrpcServer
 
+    # The library would write lines of its own between those of the log.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return GrpcServer(
         InferenceProtocol(plane, system.control, most_bytes=serve.body_bytes),
         Health(system.gateway, system.control, name=name, is_stopping=is_stopping, serves=True).protocol_ready,

@@ -40,6 +40,7 @@ STATUS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "RESOURCE_EXHAUSTED",
     HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
 }
+LAST_PORT = 65_535
 OPEN = ("ServerLive", "ServerReady")
 # Where the code of an error stands, in the metadata that follow a reply.
 CODE = "homeostat-code"
@@ -77,6 +78,9 @@ class GrpcServer:
             import grpc
         except ImportError as error:
             raise MissingDependency(package="homeostat[grpc]") from error
+        if not 0 < port <= LAST_PORT:
+            # It would be taken modulo something.
+            raise InvalidSettings(f"serve.grpc_port is a port from 1 to {LAST_PORT}, or 0 for none; got {port}.")
         self._protocol = protocol
         self._is_ready = is_ready
         self._trust = trust
