@@ -184,6 +184,10 @@ def test_a_footer_that_lies_is_not_believed() -> None:
     empty = bytes([0x15, 0x02, 0x15, 0x00, 0x15, 0x00, 0x00]) * 20_001
     with pytest.raises(TooLarge):
         PageBudget(empty, 1_000_000).take(Part(0, len(empty), 1))
+    # The header of one page that is a list of a million numbers.
+    long = bytes([0x15, 0x00, 0x15, 0x02, 0x15, 0x00, 0x19, 0xF5, 0x80, 0x80, 0x40]) + b"\x01" * 2**20
+    with pytest.raises(TooLarge):
+        PageBudget(long, 1_000_000).take(Part(0, len(long), 1))
 
 
 @settings(max_examples=50)

@@ -8,7 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from homeostat.errors import TooLarge
+
 DEEPEST = 12
+# What is read byte by byte: half a second of work. Texts are passed over as a whole.
+MOST_STEPS = 400_000
 LONGEST_VARINT = 10
 # The types of fields.
 STOP, TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 12
@@ -29,9 +33,10 @@ class Compact:
 
     content: memoryview
     at: int = 0
+    steps: int = 0
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
-        """The struct that begins here. Raises `Malformed`."""
+        """The struct that begins here. Raises `Malformed`, and `TooLarge` after too much of all structs together."""
         if depth > DEEPEST:
             raise Malformed
         found: dict[int, Any] = {}
@@ -73,6 +78,9 @@ class Compact:
         if self.at >= len(self.content):
             raise Malformed
         self.at += 1
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise TooLarge("The Parquet file has too many columns, row groups or pages. Write fewer and larger ones.")
         return self.content[self.at - 1]
 
     def _bytes(self, count: int) -> bytes:

@@ -62,8 +62,7 @@ def read_csv(content: bytes, kinds: Mapping[str, Kind], optional: Collection[str
 def _header(content: bytes, limits: Limits) -> tuple[list[str], int]:
     """The names in the first line that is not empty, and where the rows begin."""
     start = len(BYTE_ORDER_MARK) if content.startswith(BYTE_ORDER_MARK) else 0
-    while content[start : start + 1] in (b"\n", b"\r"):
-        start += 1
+    start = len(content) - len(content[start:].lstrip(b"\r\n"))
     found = _LINE_END.search(content, start)
     line, end = (content[start : found.start()], found.end()) if found else (content[start:], len(content))
     limits.check_width(line.count(b",") + 1)

@@ -26,16 +26,15 @@ class PageBudget:
     """Adds up what the pages of a file unpack to, and refuses what goes beyond a number of bytes."""
 
     def __init__(self, content: bytes, most_bytes: int) -> None:
-        self._content = memoryview(content)
+        self._headers = Compact(memoryview(content))
         self._most_bytes = most_bytes
         self._bytes = 0
         self._pages = 0
 
     def take(self, part: Part) -> None:
         """Walk over the pages of a part of one column as a reader does. Raises `TooLarge` or `InvalidData`."""
-        end = part.start + part.length
-        headers = Compact(self._content[:end], part.start)
-        seen = 0
+        headers, end, seen = self._headers, part.start + part.length, 0
+        headers.at = part.start
         while seen < part.values and headers.at < end:
             try:
                 header = headers.struct()
