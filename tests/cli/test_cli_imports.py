@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -328,3 +329,35 @@ def test_a_model_of_our_own_takes_no_past_predictions(home: Path, capsys: pytest
     past_table().to_csv("past.csv", index=False)
     assert run(["log", "import", "price", "past.csv"]) == 2
     assert "[conflict]" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_server_takes_imports_as_this_machine_does(
+    servers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = past_table(12_000)
+    table.to_parquet("past.parquet")
+    table.assign(paid=table["prediction"])[:600].to_parquet("reference.parquet")
+    table.rename(columns={"prediction": "paid"})[["prediction_id", "paid"]].to_csv("truth.csv", index=False)
+    with servers.running_server(tmp_path / "home") as server:
+        to = ["--server", server.url]
+        register = ["far", "--external", "--reference", "reference.parquet", "--target", "paid", *to]
+        assert run(["model", "register", *register]) == 0
+        assert run(["log", "import", "far", "past.parquet", *to]) == 2
+        assert "[not_serving]" in capsys.readouterr().err
+        assert run(["model", "promote", "far", "1", *to]) == 0
+        # A server that serves nothing itself is ready all the same.
+        server.wait_ready()
+        capsys.readouterr()
+        for accepted in (12_000, 0):
+            assert run(["log", "import", "far", "past.parquet", "--json", *to]) == 0
+            kept = out(capsys)
+            assert (kept["rows"], kept["accepted"], kept["duplicates"]) == (12_000, accepted, 12_000 - accepted)
+        order = ["label", "import", "truth.csv", "--label-column", "paid", "--json", *to]
+        assert run(order) == 0
+        assert {name: out(capsys)[name] for name in ("accepted",)} == {"accepted": 12_000}
+        assert run([*order[:-3], *to]) == 0
+        assert "12,000 labels kept of 12,000 rows.\n" in capsys.readouterr().out
+        assert run(["check", "far", "--json", *to]) in (0, 1)
+        assert {finding["check"] for finding in out(capsys)["findings"]} >= {"drift", "prediction", "performance daily"}

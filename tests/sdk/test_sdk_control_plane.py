@@ -9,10 +9,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+import numpy as np
 import pytest
 
+from homeostat.frames import Columns
 from homeostat.ports import ControlPlane
-from homeostat.records import KeyRole, Stage
+from homeostat.records import KeyRole, PastPredictions, PredictionsAccepted, Stage, as_datetime64
 from homeostat.sdk import Client
 
 SAMPLES = runpy.run_path(str(Path(__file__).with_name("samples.py")))
@@ -40,6 +42,17 @@ WORD = "a-secret-of-tests"
 WHO = {"actor": "ann", "reason": "why not"}
 M = "/api/v1/models/mail"
 ONE = {"actor": "ann"}
+PAST = PastPredictions(
+    ids=["a", "b"],
+    columns=Columns({"size": np.array([1.5, np.nan]), "kind": np.array([None, "x"], dtype=object)}),
+    answers=["spam", None],
+    scores=[0.75, None],
+    times=np.full(2, as_datetime64(AT)),
+    entities=[None, "anna"],
+    latencies_ms=[None, 2.5],
+    version=2,
+)
+LOGGED = PredictionsAccepted(model="mail", version=2, accepted=1, duplicates=1)
 # call, method, target, body, reply, what the call returns
 CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any, Any, Any]] = [
     ("status", lambda c: c.status(), "GET", "/api/v1/status", None, {"models": [STATUS]}, [STATUS]),
@@ -138,6 +151,30 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any, Any, Any]] = [
         NEW_KEY,
     ),
     ("revoke_key", lambda c: c.revoke_key("ci", **ONE), "POST", "/api/v1/keys/ci/revoke", ONE, KEY, KEY),
+    (
+        "log_predictions",
+        lambda c: c.log_predictions("mail", PAST),
+        "POST",
+        "/api/v1/predictions?model=mail&version=2",
+        [
+            {
+                "prediction_id": "a",
+                "features": {"size": 1.5, "kind": None},
+                "prediction": "spam",
+                "score": 0.75,
+                "event_time": "2025-03-04T05:06:07.890000Z",
+            },
+            {
+                "prediction_id": "b",
+                "features": {"size": None, "kind": "x"},
+                "event_time": "2025-03-04T05:06:07.890000Z",
+                "entity": "anna",
+                "latency_ms": 2.5,
+            },
+        ],
+        LOGGED,
+        LOGGED,
+    ),
     (
         "advance_clock",
         lambda c: c.advance_clock(AT),
