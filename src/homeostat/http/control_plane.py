@@ -52,15 +52,13 @@ from homeostat.records import (
 )
 
 TABLES = (".csv", ".csv.gz", ".parquet", ".pq")
-MODELS = (".skops", ".joblib", ".pkl")
+MODELS = (".skops", ".onnx", ".ubj", ".json", ".txt", ".lgb", ".joblib", ".pkl")
 # What a message about a table repeats of it: a row, a value, the names of its columns.
 _CONTENT = re.compile(r"(columns, got \d+|invalid value)(?:: | ').*(?=\. It must be)| It has: .*", re.DOTALL)
 REGISTRATION = (
     FormField("training", "What it was trained on, or is to be: CSV or Parquet.", required=True, suffixes=TABLES),
     FormField("target", "The target's column.", required=True),
-    FormField(
-        "pipeline", "The fitted pipeline (.skops); without it the built-in trainer fits a model.", suffixes=MODELS
-    ),
+    FormField("pipeline", "The fitted model; without it the built-in trainer fits one.", suffixes=MODELS),
     FormField("time", "The column with event times."),
     FormField("allow_pickle", "Load a pickle; the server has to allow it too (serve.allow_pickle).", is_flag=True),
     FormField("keep_training", "Keep the rows for later retrainings; true unless said otherwise.", is_flag=True),
@@ -199,7 +197,7 @@ def _models(control: FullControlPlane, handlers: ControlHandlers) -> list[Operat
             tag,
             form=REGISTRATION,
             parameters=(NEW_MODEL,),
-            errors=(CompilationFailed, TrainingFailed, Conflict),
+            errors=(CompilationFailed, TrainingFailed, Conflict, MissingDependency),
             status=201,
         ),
         get(
