@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -188,6 +188,20 @@ class Predictor(Protocol):
         ...
 
 
+@runtime_checkable
+class MatrixPredictor(Predictor, Protocol):
+    """A loaded version that also takes its rows as one matrix, without a cost for each column."""
+
+    @property
+    def matrix_features(self) -> tuple[str, ...]:
+        """The matrix's columns, in order; empty where a feature is text, so that there is no such matrix."""
+        ...
+
+    def predict_matrix(self, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """As `predict`, of a float64 matrix (rows × features); infinite values count as missing."""
+        ...
+
+
 class CompiledModel(Protocol):
     """What registration makes of a fitted model."""
 
@@ -290,7 +304,8 @@ class Registration:
     """What a new version is made from: files on this machine.
 
     `training` is a CSV or Parquet table with the `target` column and, perhaps, one of event `time`. `pipeline` is the
-    fitted pipeline (.skops, or .joblib and .pkl with `allow_pickle`); without one the built-in trainer fits a model.
+    fitted model (.skops, .onnx, XGBoost's .ubj or .json, LightGBM's .txt or .lgb, or .joblib and .pkl with
+    `allow_pickle`); without one the built-in trainer fits a model.
     With `keep_training` the rows are kept, so that retrainings can use them as history.
 
     With `is_external` the version is served elsewhere: `training` is a table of rows that it answered, as a reference,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -13,6 +14,9 @@ from homeostat.cli.context import JsonOption, ModelArgument, ReasonOption, Serve
 from homeostat.cli.output import FOUND, console, moment, print_json, table
 from homeostat.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from homeostat.records import Rejected, ServingForm
+
 app = typer.Typer(help="Models and versions.", no_args_is_help=True)
 
 
@@ -20,7 +24,12 @@ app = typer.Typer(help="Models and versions.", no_args_is_help=True)
 def register(
     model: ModelArgument,
     pipeline: Annotated[
-        Path | None, typer.Argument(help="The fitted pipeline: .skops, or .joblib/.pkl.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="The fitted model: .skops, .onnx, .ubj/.json (XGBoost), .txt/.lgb (LightGBM), a folder or address of "
+            "MLflow (models:/NAME/3), or .joblib/.pkl.",
+            show_default=False,
+        ),
     ] = None,
     training: Annotated[
         Path | None, typer.Argument(help="What it was trained on: CSV or Parquet.", show_default=False)
@@ -44,7 +53,7 @@ def register(
     server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Register a fitted scikit-learn pipeline with its training data, as a new version in stage draft.
+    """Register a fitted model with its training data, as a new version in stage draft.
 
     With --external it is a version that is served elsewhere, with a table of rows that it answered as its reference.
     """
@@ -64,21 +73,23 @@ def register(
                 "Name the pipeline, what it was trained on, and the target: MODEL PIPELINE TRAINING --target Y."
             )
         table = training
-    registration = Registration(
-        training=context.existing(table),
-        target=target,
-        pipeline=None if pipeline is None else context.existing(pipeline),
-        time=time,
-        allow_pickle=allow_pickle,
-        tags=_tags(tag or []),
-        description=description,
-        is_external=external,
-        prediction=prediction,
-        score=score,
-        positive=positive,
-    )
-    with context.control_plane(server) as plane:
-        version = plane.register(model, registration, actor=context.actor(), reason=reason)
+    with tempfile.TemporaryDirectory() as folder:
+        fitted = None if pipeline is None else _model_file(pipeline, Path(folder), allow_pickle=allow_pickle)
+        registration = Registration(
+            training=context.existing(table),
+            target=target,
+            pipeline=fitted,
+            time=time,
+            allow_pickle=allow_pickle,
+            tags=_tags(tag or []),
+            description=description,
+            is_external=external,
+            prediction=prediction,
+            score=score,
+            positive=positive,
+        )
+        with context.control_plane(server) as plane:
+            version = plane.register(model, registration, actor=context.actor(), reason=reason)
     if json:
         print_json(version)
         return
@@ -88,6 +99,13 @@ def register(
         f"Next: 'homeostat model promote {model} {version.number}'.",
         markup=False,
     )
+
+
+def _model_file(source: str, folder: Path, *, allow_pickle: bool) -> Path:
+    from homeostat.connectors.models import mlflow_models
+
+    path = mlflow_models.fetched(source, folder) if mlflow_models.is_address(source) else Path(source)
+    return mlflow_models.model_file(path, allow_pickle=allow_pickle) if path.is_dir() else context.existing(path)
 
 
 def _tags(texts: list[str]) -> dict[str, str]:
@@ -152,8 +170,9 @@ def show(model: ModelArgument, version: VersionArgument, server: ServerOption = 
     out.print(f"{model} version {found.number}, {found.stage.value}", markup=False, style="bold")
     facts: list[list[str]] = [
         ["served as", f"{found.serving.format}: {found.serving.reason}"],
+        ["time a row", _speed(found.serving)],
         ["largest difference", f"{found.serving.largest_difference:.3g} over {found.serving.rows_checked:,} rows"],
-        *[["not taken", f"{other.format}: {other.reason}"] for other in found.serving.rejected],
+        *[["not taken", f"{other.format}: {other.reason}{_times(other)}"] for other in found.serving.rejected],
         ["trained on", f"{found.lineage.rows:,} rows, SHA-256 {found.lineage.data_sha256[:16]}…"],
         ["parent", "" if found.lineage.parent is None else f"version {found.lineage.parent}"],
         ["run", found.lineage.run or ""],
@@ -166,6 +185,20 @@ def show(model: ModelArgument, version: VersionArgument, server: ServerOption = 
     out.print(table("", ["", ""], [fact for fact in facts if fact[1]]))
     rows = [[moment(move.at), f"{move.source or ''} → {move.target}", move.actor, move.reason] for move in moves]
     out.print(table("History", ["when", "move", "who", "why"], rows))
+
+
+def _times(form: Rejected | ServingForm) -> str:
+    if form.row_us is None or form.batch_row_us is None:
+        return ""
+    return f" ({form.row_us:,.0f} µs for one row, {form.batch_row_us:,.1f} µs a row in a batch)"
+
+
+def _speed(form: ServingForm) -> str:
+    before = form.original_row_us
+    if before is None or form.original_batch_row_us is None:
+        return ""
+    original = f"the original {before:,.0f} and {form.original_batch_row_us:,.1f} µs"
+    return f"{_times(form).strip(' ()')}; {original}"
 
 
 @app.command("promote")

@@ -13,7 +13,14 @@ from homeostat.errors import InvalidFeatures, InvalidInput
 from homeostat.frames import finite, to_pandas
 from homeostat.ports import Registration
 from homeostat.records import Policy, Signature, Version
-from homeostat.registry.fitted import holdout_outputs, inspect_pipeline, kinds_of, original_labels, read_pickle
+from homeostat.registry.fitted import (
+    FittedPipeline,
+    holdout_outputs,
+    inspect_pipeline,
+    kinds_of,
+    original_labels,
+    read_pickle,
+)
 from homeostat.registry.service import Registry, VersionDraft
 from homeostat.retraining.first import positive_scores, train_first
 from homeostat.retraining.rules import evaluation_rows, offline_metrics
@@ -67,13 +74,13 @@ def register_files(
 
 
 def load_pipeline(path: Path, *, allow_pickle: bool) -> Any:
-    """A fitted pipeline from a file: skops with the trusted types, or a pickle where the user opted in."""
-    if path.suffix == ".skops":
-        return connector.load_skops(path.read_bytes())
+    """A fitted model from a file: skops with the trusted types, another library's own format, or an allowed pickle."""
+    if path.suffix in connector.SUFFIXES:
+        return connector.read_model(path)
     if not allow_pickle:
         raise InvalidInput(
-            f"{path.name} is not a .skops file. A pickle can run any code when it is loaded: save the pipeline with "
-            "skops.io.dump, or pass --allow-pickle if the file is of your own making."
+            f"{path.name} is not one of {', '.join(connector.SUFFIXES)}. A pickle can run any code when it is loaded: "
+            "save the pipeline with skops.io.dump, or pass --allow-pickle if the file is of your own making."
         )
     return read_pickle(path)
 
@@ -108,8 +115,11 @@ def trained_draft(model: str, table: LabelledTable, policy: Policy, seed: int) -
 def fitted_draft(model: str, estimator: Any, table: LabelledTable, policy: Policy, seed: int) -> dict[str, Any]:
     """A fitted pipeline and the rows that it was fitted on, as the fields of a version's draft.
 
-    Its quality is stated by the same recipe fitted without the latest fifth of the rows, on those rows.
+    Its quality is stated by the same recipe fitted without the latest fifth of the rows, on those rows. A model that
+    can't be fitted anew (a graph, a booster's file) gets no figures: those on its own training rows would flatter it.
     """
+    if isinstance(estimator, connector.Given):
+        return given_draft(model, estimator, table, seed)
     fitted = inspect_pipeline(estimator, table.columns, table.target_name, table.task)
     kinds = kinds_of(fitted.features, table.kinds)
     columns = table.columns.select(kinds)
@@ -139,6 +149,49 @@ def fitted_draft(model: str, estimator: Any, table: LabelledTable, policy: Polic
         "parameters": {"estimator": type(estimator).__name__},
         "seed": seed,
     }
+
+
+def given_draft(model: str, given: connector.Given, table: LabelledTable, seed: int) -> dict[str, Any]:
+    """A model from another library's file and the rows that it was fitted on, as the fields of a version's draft."""
+    fitted = _inspect_given(given, table)
+    kinds = kinds_of(fitted.features, table.kinds)
+    columns = table.columns.select(kinds)
+    if isinstance(given, connector.GivenGraph):
+        given.settled(finite(columns))
+    return {
+        "model": model,
+        "estimator": fitted.estimator,
+        "signature": Signature(
+            task=table.task,
+            features=describe_features(columns, kinds),
+            target=table.target_name,
+            classes=fitted.classes,
+            positive=table.positive if table.positive in fitted.classes else None,
+        ),
+        "columns": columns,
+        "target": table.target,
+        "times": table.times if table.has_own_times else None,
+        "parameters": {"estimator": type(fitted.estimator).__name__},
+        "seed": seed,
+    }
+
+
+def _inspect_given(given: connector.Given, table: LabelledTable) -> FittedPipeline:
+    """Hold a model of another library against the training data. Raises `InvalidInput` where they do not fit."""
+    names = given.features or tuple(table.columns)
+    absent = [name for name in names if name not in table.columns]
+    if absent:
+        raise InvalidFeatures(f"The training data lacks features: {', '.join(absent)}.", missing=absent)
+    if len(names) != given.width:
+        raise InvalidFeatures(
+            f"The model takes {given.width} features without names; the training data has {len(names)} besides "
+            f"'{table.target_name}'. Leave only the features, in their order."
+        )
+    texts = [name for name in names if not table.kinds[name].is_number]
+    if texts and not given.frame:
+        raise InvalidFeatures(f"The model takes numbers, but these features are text: {', '.join(texts[:10])}.")
+    bound = given.with_classes(table.classes)
+    return FittedPipeline(bound, names, bound.classes_)
 
 
 def _production_of(registry: Registry, model: str) -> int | None:

@@ -54,15 +54,13 @@ from homeostat.records import (
 )
 
 TABLES = (".csv", ".csv.gz", ".parquet", ".pq")
-MODELS = (".skops", ".joblib", ".pkl")
+MODELS = (".skops", ".onnx", ".ubj", ".json", ".txt", ".lgb", ".joblib", ".pkl")
 # What a message about a table repeats of it: a row, a value, the names of its columns.
 _CONTENT = re.compile(r"(columns, got \d+|invalid value)(?:: | ').*(?=\. It must be)| It has: .*", re.DOTALL)
 REGISTRATION = (
     FormField("training", "What it was trained on, or is to be: CSV or Parquet.", required=True, suffixes=TABLES),
     FormField("target", "The target's column; one that is served elsewhere may go without."),
-    FormField(
-        "pipeline", "The fitted pipeline (.skops); without it the built-in trainer fits a model.", suffixes=MODELS
-    ),
+    FormField("pipeline", "The fitted model; without it the built-in trainer fits one.", suffixes=MODELS),
     FormField("time", "The column with event times."),
     FormField("external", "It is served elsewhere: `training` are rows that it answered.", is_flag=True),
     FormField("prediction", "The column of its answers; `prediction`, unless given. For external ones."),
@@ -224,7 +222,7 @@ def _models(control: FullControlPlane, handlers: ControlHandlers) -> list[Operat
             tag,
             form=REGISTRATION,
             parameters=(NEW_MODEL,),
-            errors=(CompilationFailed, TrainingFailed, Conflict),
+            errors=(CompilationFailed, TrainingFailed, Conflict, MissingDependency),
             status=201,
         ),
         get(

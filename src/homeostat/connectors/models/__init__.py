@@ -7,6 +7,19 @@ operator, linear models as a product, boosters by their own library, other graph
 
 from homeostat.connectors.models.compiling import Compiled, compile_model, load_predictor
 from homeostat.connectors.models.estimators import load_skops
+from homeostat.connectors.models.exported import GivenGraph
+from homeostat.connectors.models.original import Given
+from homeostat.connectors.models.reading import SUFFIXES, read_model
 from homeostat.connectors.models.serving import Predictor
 
-__all__ = ["Compiled", "Predictor", "compile_model", "load_predictor", "load_skops"]
+__all__ = [
+    "SUFFIXES",
+    "Compiled",
+    "Given",
+    "GivenGraph",
+    "Predictor",
+    "compile_model",
+    "load_predictor",
+    "load_skops",
+    "read_model",
+]

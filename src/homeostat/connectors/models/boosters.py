@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,7 @@ WRAPPERS = frozenset(
 NAMED_ONLY = frozenset({"multi:softmax", "binary:hinge"})
 TREES = ("gbtree", "dart")
 BINARY = 2
+TRIAL_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -103,16 +106,20 @@ def written(booster: Booster) -> bytes:
     return text.encode()
 
 
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingDependency(package=f"homeostat[{name}]") from error
+
+
 def read(content: bytes, library: str) -> Any:
     """The native booster from its library's own format, its trees checked.
 
     Neither library looks whether a node's children and column exist. Raises `CompilationFailed` where it can't be read
     or points outside itself, `MissingDependency` where the library is not installed.
     """
-    try:
-        module = importlib.import_module(library)
-    except ImportError as error:
-        raise MissingDependency(package=f"homeostat[{library}]") from error
+    module = _library(library)
     try:
         if library == XGBOOST:
             native = module.Booster()
@@ -296,8 +303,40 @@ def _ordered(classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(classes))
 
 
+def survives(content: bytes, library: str) -> bool:
+    """Whether the library can read the file and answer with it, tried in a process of its own.
+
+    LightGBM ends the whole process where a number in its text is none, so a server must not be the first to try.
+    """
+    command = [sys.executable, "-c", _TRIAL, library]
+    try:
+        # The command is made of constants alone; the file goes in as data.
+        done = subprocess.run(  # noqa: S603
+            command, input=content, capture_output=True, timeout=TRIAL_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+_TRIAL = """
+import sys
+import numpy
+from homeostat.connectors.models import boosters
+from homeostat.errors import CompilationFailed
+try:
+    booster = boosters.Booster(sys.argv[1], boosters.read(sys.stdin.buffer.read(), sys.argv[1]))
+    boosters.asked(booster, numpy.zeros((2, boosters.columns_of(booster))), 2)
+except CompilationFailed:
+    pass
+"""
+
+
 def given_booster(content: bytes, library: str) -> GivenBooster:
     """A booster from its library's own file. Raises `CompilationFailed`, `MissingDependency` or `InvalidInput`."""
+    _library(library)
+    if not survives(content, library):
+        raise CompilationFailed(f"{library} can't read this model: it ended while it tried. Save the model anew.")
     booster = Booster(library, read(content, library))
     if library == LIGHTGBM:
         tail = content.decode(errors="replace").rpartition("pandas_categorical:")[2].strip()

@@ -79,8 +79,8 @@ def compile_model(
     `model` was fitted on a pandas frame as `frames.to_pandas` gives it, or on a matrix of the signature's columns in
     order. A format is taken only when its outputs are the original's on up to 1,000 rows of `reference` and on rows
     made up to be difficult; of several, the fastest, as measured here. What the original refuses (such as missing
-    values) the served form refuses too. With `formats` only those are tried. Raises `CompilationFailed` where the model does not fit the signature, fails
-    on the reference, or fits no format.
+    values) the served form refuses too. With `formats` only those are tried. Raises `CompilationFailed` where the
+    model does not fit the signature, fails on the reference, or fits no format.
     """
     from threadpoolctl import threadpool_limits
 

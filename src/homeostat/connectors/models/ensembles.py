@@ -308,7 +308,7 @@ class Ensemble:
 
 
 def _check_sound(model: Any, columns: int) -> None:
-    """Raise `CompilationFailed` where a node's column or child is not there, or leads back; the runtime need not look."""
+    """Raise `CompilationFailed` where a node's column or child is not there or leads back: the runtime may not look."""
     for node in model.graph.node:
         given = {attribute.name: attribute for attribute in node.attribute}
         numbers = {name: np.array(one.ints, dtype=np.int64) for name, one in given.items() if len(one.ints)}

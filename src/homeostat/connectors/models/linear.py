@@ -108,4 +108,6 @@ class Linear:
         return self._finished(run(self._steps, matrix, rows), rows)
 
     def _finished(self, table: Any, rows: int) -> Floats:
-        return finished(self._raw, to_matrix(table, rows) @ self._coefficients, self._classes)
+        # What overflows is no finite answer, which is said by whoever checks the outputs.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return finished(self._raw, to_matrix(table, rows) @ self._coefficients, self._classes)

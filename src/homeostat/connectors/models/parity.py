@@ -22,6 +22,7 @@ SMALL_ROWS = 240
 SMALL_BATCHES = 12
 EXTREMES = (1e30, -1e30, 0.0)
 REFERENCE = "reference rows"
+NEAR_ZERO = 1.01e-35
 UNSEEN = "\N{EMPTY SET}unseen"
 
 
@@ -156,7 +157,9 @@ def _neighbours(at: Floats) -> Floats:
     rounded = [np.nextafter(narrow, np.float32(step)).astype(np.float64) for step in steps]
     every = np.concatenate([at, narrow.astype(np.float64), *wide, *rounded])
     # A split on missing against present has an infinite threshold; trees refuse what 32 bits can't hold.
-    return np.asarray(every[np.abs(every) < np.finfo(np.float32).max], dtype=np.float64)
+    # LightGBM takes numbers as near to 0 as this for 0, and treelite does not: no feature lives there.
+    known = (every == 0) | (np.abs(every) > NEAR_ZERO)
+    return np.asarray(every[known & (np.abs(every) < np.finfo(np.float32).max)], dtype=np.float64)
 
 
 def _ask(original: Estimator, cases: Sequence[Case]) -> tuple[list[tuple[Case, Floats]], list[Case]]:
