@@ -21,6 +21,8 @@ PREFIX = "HOMEOSTAT_"
 FILE = "homeostat.toml"
 POLICY = "policy"
 SERVE = "serve"
+LOG = "log"
+LOG_POLICIES = ("block", "spill", "drop")
 DURABILITIES = ("process", "power")
 SHORTEST_TOKEN = 16
 SECRETS = ("token",)
@@ -44,6 +46,19 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     ] = False
     log_level: Annotated[str, described("what is logged: info (every request), warning or error")] = "info"
     grace_seconds: Annotated[float, described("seconds that a stopping server gives to running requests")] = 30.0
+
+
+class LogSettings(Section, frozen=True, kw_only=True):
+    """How the prediction log takes rows, and what becomes of those that it can't take."""
+
+    policy: Annotated[
+        str,
+        described("what becomes of rows that can't be logged: block (refused), spill (to a file), drop (counted)"),
+    ] = "block"
+    wait_seconds: Annotated[float, described("longest wait for the log, in seconds, before the policy acts")] = 10.0
+    queue_appends: Annotated[int, described("most appends that wait to be written")] = 1024
+    queue_bytes: Annotated[int, described("most bytes that wait to be written")] = 64 * 2**20
+    spill: Annotated[str, described("folder of spill files; empty: spill in home. Best on another disk")] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,7 @@ class Settings:
     server: str = ""
     token: str = dataclasses.field(default="", repr=False)
     serve: ServeSettings = dataclasses.field(default_factory=ServeSettings)
+    log: LogSettings = dataclasses.field(default_factory=LogSettings)
 
     def policy_of(self, model: str) -> Policy:
         """The policy that holds for a model."""
@@ -92,10 +108,11 @@ _GENERAL = (
 
 def table() -> list[Setting]:
     """Every setting, in order."""
-    serve = ServeSettings()
+    serve, log = ServeSettings(), LogSettings()
     return [
         *_GENERAL,
         *_walk(SERVE, serve, serve),
+        *_walk(LOG, log, log),
         *_walk(POLICY, PRESETS["calibrated"], PRESETS["classic"]),
     ]
 
@@ -106,6 +123,7 @@ def shown(settings: Settings) -> dict[str, Any]:
     general |= {name: "(set)" if general[name] else "" for name in SECRETS}
     walked = [
         *_walk(SERVE, settings.serve, settings.serve),
+        *_walk(LOG, settings.log, settings.log),
         *_walk(POLICY, settings.policy, settings.policy),
     ]
     return {**general, "home": str(settings.home), **{setting.name: setting.default for setting in walked}}
@@ -174,9 +192,10 @@ def _settings(data: dict[str, Any]) -> Settings:
     general = {setting.name: data.pop(setting.name, setting.default) for setting in _GENERAL}
     shared = _as_table(data.pop(POLICY, {}))
     serve = _serve_from(data.pop(SERVE, {}))
+    log = _log_from(data.pop(LOG, {}))
     models = data.pop("models", {})
     if data:
-        known = [setting.name for setting in _GENERAL] + [SERVE, POLICY, "models"]
+        known = [setting.name for setting in _GENERAL] + [SERVE, LOG, POLICY, "models"]
         raise InvalidSettings(f"Unknown settings: {', '.join(sorted(data))}. Known: {', '.join(known)}.")
     if general["durability"] not in DURABILITIES:
         raise InvalidSettings(f"durability is one of {', '.join(DURABILITIES)}, not '{general['durability']}'.")
@@ -204,7 +223,24 @@ def _settings(data: dict[str, Any]) -> Settings:
         server=server,
         token=token,
         serve=serve,
+        log=log,
     )
+
+
+def _log_from(data: Any) -> LogSettings:
+    if not isinstance(data, dict):
+        raise InvalidSettings(f"'{LOG}' is a table of settings of the prediction log.")
+    try:
+        log = msgspec.convert(data, LogSettings, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidSettings(f"The settings of the prediction log can't be used: {error}.") from error
+    if log.policy not in LOG_POLICIES:
+        raise InvalidSettings(f"{LOG}.policy is one of {', '.join(LOG_POLICIES)}.")
+    if not math.isfinite(log.wait_seconds) or log.wait_seconds < 0:
+        raise InvalidSettings(f"{LOG}.wait_seconds is a number from 0 on, not {log.wait_seconds}.")
+    if log.queue_appends < 1 or log.queue_bytes < 1:
+        raise InvalidSettings(f"{LOG}.queue_appends and {LOG}.queue_bytes are 1 or more.")
+    return log
 
 
 MOST_PORT = 65_535

@@ -31,6 +31,7 @@ from homeostat.ports import Clock
 from homeostat.serving.follower import RouteFollower
 from homeostat.settings import Settings
 from homeostat.wiring import simulation
+from homeostat.wiring.log_findings import tell_of_log
 from homeostat.wiring.system import System, open_system
 
 if TYPE_CHECKING:
@@ -179,6 +180,9 @@ def build_server(
         def advance(now: datetime) -> ClockReport:
             return simulation.advance(system, moved, now, on_done=lambda: on_route(""))
 
+    watch = getattr(system.log, "watch", None)
+    if watch is not None:
+        watch(metrics.count_log, lambda trouble: tell_of_log(system, trouble))
     operations = _operations(
         settings, system, role, metrics, name=name, address=address, is_stopping=stopping.is_set, advance=advance
     )
@@ -227,7 +231,14 @@ def _operations(
         most_rows=serve.batch_rows,
         queue_depth=getattr(system.log, "queue_depth", lambda: 0),
     )
-    health = Health(system.gateway, control, name=name, is_stopping=is_stopping, serves=role.serves)
+    health = Health(
+        system.gateway,
+        control,
+        name=name,
+        is_stopping=is_stopping,
+        serves=role.serves,
+        log_trouble=lambda: getattr(system.log, "trouble", ""),
+    )
     made: list[Operation] = []
     if role.serves:
         # The router tries them in order: what is asked most comes first.

@@ -28,6 +28,8 @@ SECONDS = Described(
     "model_infer_duration_seconds", "histogram", ("model",), "Time a request to score took, in seconds."
 )
 WRITTEN = Described("prediction_log_written_total", "counter", (), "Rows written to the prediction log.")
+SPILLED = Described("prediction_log_spilled_total", "counter", (), "Rows written to a spill file, the log being away.")
+REPLAYED = Described("prediction_log_replayed_total", "counter", (), "Rows brought from spill files into the log.")
 DROPPED = Described("prediction_log_dropped_total", "counter", (), "Rows answered without being logged.")
 FAILED = Described("prediction_log_failed_total", "counter", (), "Rows that the prediction log could not take.")
 QUEUED = Described("prediction_log_queue_depth", "gauge", (), "Rows that wait to be written to the prediction log.")
@@ -38,7 +40,7 @@ LAG = Described(
 HTTP = Described(
     "http_requests_total", "counter", ("method", "route", "status"), "HTTP requests, by the pattern of their path."
 )
-SERVER_METRICS = (REQUESTS, ROWS, SECONDS, WRITTEN, DROPPED, FAILED, QUEUED, LABELS, LAG, HTTP)
+SERVER_METRICS = (REQUESTS, ROWS, SECONDS, WRITTEN, SPILLED, REPLAYED, DROPPED, FAILED, QUEUED, LABELS, LAG, HTTP)
 
 # Empty labels are none: what a client made up becomes no series.
 NOBODY = ""
@@ -80,6 +82,13 @@ class ServerMetrics:
         self._requests, self._rows = counter(REQUESTS), counter(ROWS)
         self._seconds = histogram(SECONDS, DURATIONS)
         self._written, self._dropped, self._failed = counter(WRITTEN), counter(DROPPED), counter(FAILED)
+        self._of_log = {
+            "written": self._written,
+            "spilled": counter(SPILLED),
+            "replayed": counter(REPLAYED),
+            "dropped": self._dropped,
+            "failed": self._failed,
+        }
         # Of processes that are gone nothing waits any more.
         self._queued = Gauge(QUEUED.name, QUEUED.meaning, registry=self._registry, multiprocess_mode="livesum")
         self._labels = counter(LABELS)
@@ -115,6 +124,10 @@ class ServerMetrics:
         for number in known:
             if answered[number]:
                 self._child(self._rows, named, str(number)).inc(answered[number])
+
+    def count_log(self, kind: str, rows: int) -> None:
+        """Count rows by what became of them: written, spilled, replayed, dropped or failed."""
+        self._of_log[kind].inc(rows)
 
     def count_rows_logged(self, rows: int) -> None:
         """Count rows that the log has."""
