@@ -183,8 +183,10 @@ def _set(data: dict[str, Any], names: list[str], value: Any, shown: str) -> None
         if not isinstance(at, dict):
             raise InvalidSettings(f"{shown} is below a setting that is no table.")
     last = names[-1]
-    # A preset's name changes the preset that the rest of the policy lies over, in whatever order the two are read.
-    at[last] = _merged(_as_table(at.get(last, {})), _as_table(value)) if last == POLICY else value
+    # A preset's name changes the preset that the rest of the policy lies over, in whatever order the two are read. What
+    # the log does with rows that it can't take is a policy of another kind.
+    is_preset = last == POLICY and names[:-1] != [LOG]
+    at[last] = _merged(_as_table(at.get(last, {})), _as_table(value)) if is_preset else value
 
 
 def _settings(data: dict[str, Any]) -> Settings:
