@@ -22,6 +22,8 @@ FILE = "homeostat.toml"
 POLICY = "policy"
 SERVE = "serve"
 ALERTS = "alerts"
+LOG = "log"
+LOG_POLICIES = ("block", "spill", "drop")
 DURABILITIES = ("process", "power")
 SHORTEST_TOKEN = 16
 SECRETS = ("token",)
@@ -60,6 +62,19 @@ class AlertSettings(Section, frozen=True, kw_only=True):
     ] = False
 
 
+class LogSettings(Section, frozen=True, kw_only=True):
+    """How the prediction log takes rows, and what becomes of those that it can't take."""
+
+    policy: Annotated[
+        str,
+        described("what becomes of rows that can't be logged: block (refused), spill (to a file), drop (counted)"),
+    ] = "block"
+    wait_seconds: Annotated[float, described("longest wait for the log, in seconds, before the policy acts")] = 10.0
+    queue_appends: Annotated[int, described("most appends that wait to be written")] = 1024
+    queue_bytes: Annotated[int, described("most bytes that wait to be written")] = 64 * 2**20
+    spill: Annotated[str, described("folder of spill files; empty: spill in home. Best on another disk")] = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row of the table; `classic` differs from `default` where the preset `calibrated` replaces it."""
@@ -88,6 +103,7 @@ class Settings:
     token: str = dataclasses.field(default="", repr=False)
     serve: ServeSettings = dataclasses.field(default_factory=ServeSettings)
     alerts: AlertSettings = dataclasses.field(default_factory=AlertSettings, repr=False)
+    log: LogSettings = dataclasses.field(default_factory=LogSettings)
 
     def policy_of(self, model: str) -> Policy:
         """The policy that holds for a model."""
@@ -107,11 +123,12 @@ _GENERAL = (
 
 def table() -> list[Setting]:
     """Every setting, in order."""
-    serve, alerts = ServeSettings(), AlertSettings()
+    serve, alerts, log = ServeSettings(), AlertSettings(), LogSettings()
     return [
         *_GENERAL,
         *_walk(SERVE, serve, serve),
         *_walk(ALERTS, alerts, alerts),
+        *_walk(LOG, log, log),
         *_walk(POLICY, PRESETS["calibrated"], PRESETS["classic"]),
     ]
 
@@ -124,6 +141,7 @@ def shown(settings: Settings) -> dict[str, Any]:
     walked = [
         *_walk(SERVE, settings.serve, settings.serve),
         *_walk(ALERTS, alerts, alerts),
+        *_walk(LOG, settings.log, settings.log),
         *_walk(POLICY, settings.policy, settings.policy),
     ]
     return {**general, "home": str(settings.home), **{setting.name: setting.default for setting in walked}}
@@ -183,8 +201,10 @@ def _set(data: dict[str, Any], names: list[str], value: Any, shown: str) -> None
         if not isinstance(at, dict):
             raise InvalidSettings(f"{shown} is below a setting that is no table.")
     last = names[-1]
-    # A preset's name changes the preset that the rest of the policy lies over, in whatever order the two are read.
-    at[last] = _merged(_as_table(at.get(last, {})), _as_table(value)) if last == POLICY else value
+    # A preset's name changes the preset that the rest of the policy lies over, in whatever order the two are read. What
+    # the log does with rows that it can't take is a policy of another kind.
+    is_preset = last == POLICY and names[:-1] != [LOG]
+    at[last] = _merged(_as_table(at.get(last, {})), _as_table(value)) if is_preset else value
 
 
 def _settings(data: dict[str, Any]) -> Settings:
@@ -193,9 +213,10 @@ def _settings(data: dict[str, Any]) -> Settings:
     shared = _as_table(data.pop(POLICY, {}))
     serve = _serve_from(data.pop(SERVE, {}))
     alerts = _alerts_from(data.pop(ALERTS, {}))
+    log = _log_from(data.pop(LOG, {}))
     models = data.pop("models", {})
     if data:
-        known = [setting.name for setting in _GENERAL] + [SERVE, ALERTS, POLICY, "models"]
+        known = [setting.name for setting in _GENERAL] + [SERVE, ALERTS, LOG, POLICY, "models"]
         raise InvalidSettings(f"Unknown settings: {', '.join(sorted(data))}. Known: {', '.join(known)}.")
     if general["durability"] not in DURABILITIES:
         raise InvalidSettings(f"durability is one of {', '.join(DURABILITIES)}, not '{general['durability']}'.")
@@ -224,6 +245,7 @@ def _settings(data: dict[str, Any]) -> Settings:
         token=token,
         serve=serve,
         alerts=alerts,
+        log=log,
     )
 
 
@@ -234,6 +256,22 @@ def _alerts_from(data: Any) -> AlertSettings:
         return msgspec.convert(data, AlertSettings, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidSettings(f"The settings of alerts can't be used: {error}.") from error
+
+
+def _log_from(data: Any) -> LogSettings:
+    if not isinstance(data, dict):
+        raise InvalidSettings(f"'{LOG}' is a table of settings of the prediction log.")
+    try:
+        log = msgspec.convert(data, LogSettings, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidSettings(f"The settings of the prediction log can't be used: {error}.") from error
+    if log.policy not in LOG_POLICIES:
+        raise InvalidSettings(f"{LOG}.policy is one of {', '.join(LOG_POLICIES)}.")
+    if not math.isfinite(log.wait_seconds) or log.wait_seconds < 0:
+        raise InvalidSettings(f"{LOG}.wait_seconds is a number from 0 on, not {log.wait_seconds}.")
+    if log.queue_appends < 1 or log.queue_bytes < 1:
+        raise InvalidSettings(f"{LOG}.queue_appends and {LOG}.queue_bytes are 1 or more.")
+    return log
 
 
 MOST_PORT = 65_535

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
-from homeostat.errors import StorageFailed
+from homeostat.errors import InvalidInput, StorageFailed
 from homeostat.frames import Columns
 from homeostat.records import LabelBlock, PredictionBlock, as_datetime64
+from homeostat.records.ids import texts_of
 from homeostat.stores import memory, parquet
 from homeostat.stores.memory import MemoryPredictionLog
 from homeostat.stores.sqlite import SqlitePredictionLog, writer
@@ -34,16 +36,16 @@ def log(request, tmp_path):
     """The adapters; `sealed` moves all rows to Parquet before each read."""
     made = MemoryPredictionLog() if request.param == "memory" else open_log(tmp_path)
     if request.param == "sealed":
-        for name in ("blocks_after", "features_after"):
+        for name in ("blocks_after", "features_after", "scan"):
             setattr(made, name, after_sealing(made, getattr(made, name)))
     yield made
     made.close()
 
 
 def after_sealing(log, read):
-    def sealed_first(model, sequence):
+    def sealed_first(*given, **more):
         log.seal(LATER)
-        return read(model, sequence)
+        return read(*given, **more)
 
     return sealed_first
 
@@ -346,6 +348,54 @@ def test_readers_that_follow_miss_nothing_while_others_write(log):
     assert sorted(seen) == sorted(f"{number}-{turn}" for number in range(8) for turn in range(20))
 
 
+def scanned(log, columns, **span):
+    """Rows of a scan as tuples in the order of writing, with ids as texts and missing numbers as None."""
+    found = []
+    for table in log.scan("spam", ["sequence", *columns], **span):
+        assert table.column_names == ["sequence", *columns]
+        lists = [
+            [texts_of(value)[0] if isinstance(value, bytes) else value for value in column.to_pylist()]
+            for column in table.columns
+        ]
+        found += zip(*lists, strict=True)
+    return [row[1:] for row in sorted(found, key=lambda row: row[0])]
+
+
+def test_a_scan_gives_the_columns_that_are_asked_for(log):
+    named = [str(uuid.UUID(int=number)) for number in range(3)]
+    log.append([served(named, features={"x": np.array([1.5, np.nan, -0.0]), "c": objects(["ü", None, ""])})])
+    log.append([shadow(named), dataclasses.replace(served(["own"]), entity=objects(["somebody"]))])
+    log.append([served(["three"], model="other"), served(["p"], probabilities=np.array([[0.25, 0.75]]))])
+    ids = [*named, "own", "p"]
+    assert scanned(log, ["prediction_id"]) == [(id_,) for id_ in ids]
+    assert scanned(log, ["entity", "version"]) == [(id_, 1) for id_ in [*named, "somebody", "p"]]
+    numbers = [np.nan if value is None else value for (value,) in scanned(log, ["feature.x"])]
+    np.testing.assert_array_equal(numbers, [1.5, np.nan, 0.0, 0.0, 0.0])
+    assert scanned(log, ["feature.c"]) == [("ü",), (None,), ("",), (None,), (None,)]
+    assert scanned(log, ["probability.1", "output"])[-2:] == [(None, "1"), (0.75, "1")]
+    assert scanned(log, []) == [()] * 5
+    assert scanned(log, ["event_time"])[0][0] == START
+    assert list(log.scan("none", ["score"])) == [] or sum(t.num_rows for t in log.scan("none", ["score"])) == 0
+    with pytest.raises(InvalidInput, match="scoer"):
+        list(log.scan("spam", ["scoer"]))
+
+
+def test_a_scan_gives_the_rows_of_a_span(log):
+    hours = [0, 1, 1, 5, -30]
+    for number, hour in enumerate(hours):
+        log.append([served([f"a{number}", f"b{number}"], at=START + timedelta(hours=hour))])
+
+    def ids(**span):
+        return [id_ for (id_,) in scanned(log, ["prediction_id"], **span)]
+
+    assert ids(since=START + timedelta(hours=1)) == ["a1", "b1", "a2", "b2", "a3", "b3"]
+    assert ids(until=START) == ["a4", "b4"]
+    # The second row of a block comes a microsecond after the first; the end is not included.
+    later = START + timedelta(microseconds=1)
+    assert ids(since=later, until=later + timedelta(hours=1)) == ["b0", "a1", "a2"]
+    assert ids(since=START, until=START) == []
+
+
 # SQLite and Parquet.
 def held_up(log):
     """Another process' write lock: what is appended meanwhile becomes one group."""
@@ -594,6 +644,57 @@ def test_a_log_of_an_earlier_layout_is_read_on(sqlite_log, tmp_path):
         assert_same(one[1], given)
         assert_same(two[1], dataclasses.replace(given, ids=objects(["c", "d"])))
     again.close()
+
+
+def test_ids_of_an_earlier_schema_stay_known(tmp_path):
+    log = open_log(tmp_path)
+    one, two = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
+    log.append([served(["a", one]), shadow(["a"], version=2)])
+    log.seal(LATER)
+    log.close()
+    connection = sqlite3.connect(tmp_path / "log.db")
+    with connection:
+        connection.execute("DROP TABLE known")
+        connection.execute("DROP TABLE model")
+        connection.execute("ALTER TABLE sealed DROP COLUMN earliest")
+        connection.execute("ALTER TABLE sealed DROP COLUMN latest")
+        connection.execute(
+            "CREATE TABLE seen (model TEXT NOT NULL, prediction_id TEXT NOT NULL, version INTEGER NOT NULL, "
+            "PRIMARY KEY (model, prediction_id, version)) WITHOUT ROWID"
+        )
+        rows = [("spam", "a", -1), ("spam", one, -1), ("spam", "a", 2)]
+        connection.executemany("INSERT INTO seen VALUES (?, ?, ?)", rows)
+        connection.execute("PRAGMA user_version=1")
+    connection.close()
+    log = open_log(tmp_path)
+    assert log.count_served("spam", ["a", one, two]) == 2
+    log.append([served(["a", one, two]), shadow(["a"], version=2), shadow(["a"], version=3)])
+    assert ids_of(log.features_after("spam", 0)) == [["a", one], [two]]
+    assert [block.version.tolist() for _, block in log.blocks_after("spam", 0) if block.shadow] == [[2], [3]]
+    assert scanned(log, ["prediction_id"], since=START) == [("a",), (one,), (two,)]
+    log.close()
+
+
+def test_sealed_ids_are_uuids_and_own_entities_cost_nothing(sqlite_log, tmp_path):
+    import duckdb
+    import polars
+
+    ids = [str(uuid.uuid4()) for _ in range(50)]
+    sqlite_log.append([served(ids, features={"x": np.linspace(0, 1, 50)})])
+    sqlite_log.seal(LATER)
+    [file] = (tmp_path / "sealed").rglob("*.parquet")
+    rows = duckdb.sql(
+        'SELECT prediction_id::VARCHAR, typeof(prediction_id), entity, "feature.x" FROM read_parquet(?)',
+        params=[str(file)],
+    ).fetchall()
+    assert [row[0] for row in rows] == ids
+    assert {row[1:3] for row in rows} == {("UUID", None)}
+    assert [row[3] for row in rows] == np.linspace(0, 1, 50).tolist()
+    frame = polars.read_parquet(file)
+    assert frame["prediction_id"].to_list() == [uuid.UUID(id_).bytes for id_ in ids]
+    assert frame["feature.x"].dtype == polars.Float64
+    [(_, found)] = sqlite_log.features_after("spam", 0)
+    assert found.entity.tolist() == found.ids.tolist() == ids
 
 
 def test_a_log_of_a_newer_schema_is_refused(tmp_path):

@@ -156,9 +156,9 @@ def test_requests_are_counted_by_model_version_and_status() -> None:
 
 def test_rows_labels_and_requests_are_counted() -> None:
     server = ServerMetrics()
-    server.count_rows_logged(10)
-    server.count_rows_failed(3)
-    server.count_rows_dropped(2)
+    server.count_log("written", 10)
+    server.count_log("failed", 3)
+    server.count_log("dropped", 2)
     server.set_queue_depth(7)
     server.count_labels("mail", 5)
     for lag in (-3.0, 90.0, math.nan):
@@ -224,7 +224,7 @@ def test_long_names_stay_apart() -> None:
 
 def test_apps_in_one_process_do_not_meet() -> None:
     one, two = ServerMetrics(), ServerMetrics()
-    one.count_rows_logged(5)
+    one.count_log("written", 5)
     assert value(scraped(two), "prediction_log_written_total") == 0
 
 
@@ -604,7 +604,7 @@ assert server.shared
 number = int(sys.argv[1])
 for _ in range(number):
     server.observe_request("mail", {3: 2}, 200, 0.004)
-server.count_rows_logged(2 * number)
+server.count_log("written", 2 * number)
 server.set_queue_depth(number)
 print("ready", flush=True)
 sys.stdin.read()

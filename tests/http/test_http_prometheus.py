@@ -71,7 +71,7 @@ def full_server() -> ServerMetrics:
     server.observe_request(HOSTILE, {1: 1}, 200, 0.003)
     server.observe_request("nobody", {}, 404, 0.0001)
     server.observe_request("m" * 10_000, {1: 1}, 200, 0.1)
-    server.count_rows_logged(7)
+    server.count_log("written", 7)
     server.count_labels("mail", 5)
     server.observe_label_lag(86_400)
     server.count_rows_ingested("mail", 3, 1)

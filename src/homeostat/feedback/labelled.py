@@ -16,8 +16,8 @@ from homeostat.records.ids import KEY_BYTES, key_of, packed
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# How many rows are looked up at once: each look-up makes an index over all labels.
-ROWS_AT_ONCE = 2_000_000
+# What is looked up at once: each look-up makes an index over all labels.
+BYTES_AT_ONCE = 512 * 2**20
 LABEL, LABEL_TIME = "label", "label_time"
 
 
@@ -89,13 +89,13 @@ def _together(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     import pyarrow as pa
 
     held: list[pa.Table] = []
-    rows = 0
+    size = 0
     for table in tables:
-        if held and (rows >= ROWS_AT_ONCE or table.schema != held[0].schema):
+        if held and (size >= BYTES_AT_ONCE or table.schema != held[0].schema):
             yield pa.concat_tables(held)
-            held, rows = [], 0
+            held, size = [], 0
         held.append(table)
-        rows += table.num_rows
+        size += table.nbytes
     if held:
         yield pa.concat_tables(held)
 

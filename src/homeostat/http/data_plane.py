@@ -20,7 +20,6 @@ from homeostat.errors import (
     InvalidRequest,
     NotServing,
     ScoringFailed,
-    StorageFailed,
     TooLarge,
     UnknownModel,
 )
@@ -105,14 +104,6 @@ class LabelsBody(Body, kw_only=True):
 
 class Observer(Protocol):
     """Who counts what the data plane does."""
-
-    def count_rows_logged(self, rows: int) -> None:
-        """Rows that were answered and are in the log."""
-        ...
-
-    def count_rows_failed(self, rows: int) -> None:
-        """Rows that the log could not take, and that were not answered either."""
-        ...
 
     def set_queue_depth(self, rows: int) -> None:
         """How many rows wait to be logged."""
@@ -217,20 +208,15 @@ class DataPlane:
         request.said |= {"model": model, "versions": {snapshot.arms[0].version.number: 0}}
         columns = rows(snapshot)
         self.observer.set_queue_depth(self._queue_depth())
-        try:
-            answer = self.gateway.predict(
-                model,
-                columns,
-                now=now,
-                ids=ids,
-                entities=entities,
-                event_time=None if times is None else event_times(times, now),
-                snapshot=snapshot,
-            )
-        except StorageFailed:
-            self.observer.count_rows_failed(columns.rows)
-            raise
-        self.observer.count_rows_logged(len(answer.ids))
+        answer = self.gateway.predict(
+            model,
+            columns,
+            now=now,
+            ids=ids,
+            entities=entities,
+            event_time=None if times is None else event_times(times, now),
+            snapshot=snapshot,
+        )
         numbers, counts = np.unique(answer.version, return_counts=True)
         request.said |= {
             "rows": len(answer.ids),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from homeostat.errors import HomeostatError, InternalError, StorageFailed
+from homeostat.errors import HomeostatError, InternalError
 from homeostat.http.data_plane import DataPlane, reply_of_row
 from homeostat.http.endpoint import JSON, SAFE
 from homeostat.http.errors import reply_of, status_of
@@ -135,7 +135,6 @@ class DirectPredictions:
         model = group[0].model
         answered = sum(map(len, seconds.values()))
         if answered:
-            self._metrics.count_rows_logged(answered)
             defaults = sum(not one.caller.request.target for one in group if one.answer is not None)
             for route, requests in ((DEFAULT, defaults), (ROUTE, answered - defaults)):
                 if requests:
@@ -150,8 +149,6 @@ class DirectPredictions:
             said = {"request_id": request_id.decode()}
             _LOG.error("POST %s broke", ROUTE, exc_info=error, extra={"said": said})
             error = InternalError(request_id=request_id.decode())
-        if isinstance(error, StorageFailed):
-            self._metrics.count_rows_failed(1)
         status = HTTPStatus(status_of(type(error)))
         content = _ENCODER.encode(reply_of(error))
         request.reply(

@@ -39,13 +39,14 @@ class ServedModel(msgspec.Struct, kw_only=True):
 
 
 class HealthReply(msgspec.Struct, kw_only=True):
-    """What this process is and serves."""
+    """What this process is and serves. `log` says why the prediction log of this process fails, while it does."""
 
     status: Literal["healthy", "not_ready"]
     version: str
     gateway: str
     models: dict[str, ServedModel]
     why: str = ""
+    log: str = ""
 
 
 class Health:
@@ -59,12 +60,14 @@ class Health:
         name: str,
         is_stopping: Callable[[], bool],
         serves: bool,
+        log_trouble: Callable[[], str] = lambda: "",
     ) -> None:
         self._gateway = gateway
         self._control = control
         self._name = name
         self._is_stopping = is_stopping
         self._serves = serves
+        self._log_trouble = log_trouble
 
     def ready(self, _request: Request) -> ReadyReply:
         why = self._what_lacks()
@@ -111,6 +114,7 @@ class Health:
                 for name, held in self._gateway.held().items()
             },
             why=why,
+            log=self._log_trouble(),
         )
 
     def operations(self) -> list[Operation]:

@@ -86,9 +86,10 @@ class Overflow:
 
         Raises the error where nothing is to be done about it, and `StorageFailed` where the spill file fails as well.
         """
-        if error is not None and not self.trouble:
-            _LOG.error("The prediction log is away; rows are %s. %s", _DOES[self._policy], error)
-            self.trouble = str(error)
+        with self._lock:
+            if error is not None and not self.trouble:
+                _LOG.error("The prediction log is away; rows are %s. %s", _DOES[self._policy], error)
+                self.trouble = str(error)
         self._look_after()
         if self._policy is Policy.BLOCK:
             raise error or StorageFailed(self.trouble)

@@ -37,6 +37,7 @@ from homeostat.serving.follower import RouteFollower
 from homeostat.serving.shadows import ShadowQueue
 from homeostat.settings import Settings
 from homeostat.wiring import simulation
+from homeostat.wiring.log_findings import tell_of_log
 from homeostat.wiring.remote_calls import open_grpc
 from homeostat.wiring.system import System, open_system
 
@@ -203,6 +204,9 @@ def build_server(
         def advance(now: datetime) -> ClockReport:
             return simulation.advance(system, moved, now, on_done=lambda: on_route(""))
 
+    watch = getattr(system.log, "watch", None)
+    if watch is not None:
+        watch(metrics.count_log, lambda trouble: tell_of_log(system, trouble))
     keys = KeyRing(system.store)
     keys.follow()
     system.control.key_service.on_change = keys.follow
@@ -270,7 +274,14 @@ def _operations(
     advance: Callable[[datetime], ClockReport] | None,
 ) -> list[Operation]:
     control, serve = system.control, settings.serve
-    health = Health(system.gateway, control, name=name, is_stopping=is_stopping, serves=role.serves)
+    health = Health(
+        system.gateway,
+        control,
+        name=name,
+        is_stopping=is_stopping,
+        serves=role.serves,
+        log_trouble=lambda: getattr(system.log, "trouble", ""),
+    )
     made: list[Operation] = []
     if role.serves:
         # The router tries them in order: what is asked most comes first.

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -414,7 +415,16 @@ def _durable_stores(settings: Settings) -> tuple[ControlStore, PredictionLog, Fi
     home = settings.home
     return (
         SqliteControlStore(home / "control.db", durability=settings.durability),
-        SqlitePredictionLog(home / "log.db", home / "log", durability=settings.durability),
+        SqlitePredictionLog(
+            home / "log.db",
+            home / "log",
+            durability=settings.durability,
+            policy=settings.log.policy,
+            spill_folder=Path(settings.log.spill) if settings.log.spill else home / "spill",
+            wait_seconds=settings.log.wait_seconds,
+            queue_appends=settings.log.queue_appends,
+            queue_bytes=settings.log.queue_bytes,
+        ),
         FolderFileStore(home / "files"),
     )
 

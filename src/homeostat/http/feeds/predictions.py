@@ -118,11 +118,7 @@ class PastPredictionsHandler:
         return self._log(request, model, past)
 
     def _log(self, request: Request, model: str, past: PastPredictions) -> PredictionsAccepted:
-        try:
-            kept = self._control.log_predictions(model, past)
-        except StorageFailed:
-            self._plane.observer.count_rows_failed(len(past.ids))
-            raise
+        kept = self._control.log_predictions(model, past)
         self._watcher.count_rows_ingested(model, kept.accepted, kept.duplicates)
         request.said |= {"model": model, "rows": kept.accepted, "prediction_ids": past.ids[:SHOWN_IDS]}
         return kept

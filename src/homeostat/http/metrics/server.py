@@ -28,6 +28,8 @@ SECONDS = Described(
     "model_infer_duration_seconds", "histogram", ("model",), "Time a request to score took, in seconds."
 )
 WRITTEN = Described("prediction_log_written_total", "counter", (), "Rows written to the prediction log.")
+SPILLED = Described("prediction_log_spilled_total", "counter", (), "Rows written to a spill file, the log being away.")
+REPLAYED = Described("prediction_log_replayed_total", "counter", (), "Rows brought from spill files into the log.")
 DROPPED = Described("prediction_log_dropped_total", "counter", (), "Rows answered without being logged.")
 FAILED = Described("prediction_log_failed_total", "counter", (), "Rows that the prediction log could not take.")
 LEFT_OUT = Described(
@@ -61,6 +63,8 @@ SERVER_METRICS = (
     ROWS,
     SECONDS,
     WRITTEN,
+    SPILLED,
+    REPLAYED,
     DROPPED,
     FAILED,
     LEFT_OUT,
@@ -114,6 +118,13 @@ class ServerMetrics:
         self._seconds = histogram(SECONDS, DURATIONS)
         self._written, self._dropped, self._failed = counter(WRITTEN), counter(DROPPED), counter(FAILED)
         self._left_out = counter(LEFT_OUT)
+        self._of_log = {
+            "written": self._written,
+            "spilled": counter(SPILLED),
+            "replayed": counter(REPLAYED),
+            "dropped": self._dropped,
+            "failed": self._failed,
+        }
         # Of processes that are gone nothing waits any more.
         self._queued = Gauge(QUEUED.name, QUEUED.meaning, registry=self._registry, multiprocess_mode="livesum")
         self._labels = counter(LABELS)
@@ -166,17 +177,9 @@ class ServerMetrics:
         if number:
             self._child(self._rows, named, number).inc(len(seconds))
 
-    def count_rows_logged(self, rows: int) -> None:
-        """Count rows that the log has."""
-        self._written.inc(rows)
-
-    def count_rows_dropped(self, rows: int) -> None:
-        """Count rows that were answered and are not in the log, which by default none is."""
-        self._dropped.inc(rows)
-
-    def count_rows_failed(self, rows: int) -> None:
-        """Count rows that the log could not take; they were not answered either."""
-        self._failed.inc(rows)
+    def count_log(self, kind: str, rows: int) -> None:
+        """Count rows by what became of them: written, spilled, replayed, dropped or failed."""
+        self._of_log[kind].inc(rows)
 
     def count_shadows_left_out(self, rows: int) -> None:
         """Count rows that were answered and logged, and that no shadow scored."""
