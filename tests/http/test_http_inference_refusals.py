@@ -85,10 +85,10 @@ def test_more_rows_than_a_batch_takes_are_refused_before_anything_is_made_of_the
         refuses(413, "too_large", "POST", INFER.format("spam"), body, headers=headers)
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e300])
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
 def test_numbers_that_the_model_can_not_answer_for_are_refused(refuses: Any, wire: ModuleType, value: float) -> None:
     for rows in ([[1.0, value]], [[value, 1.0], *ROWS]):
-        for datatype in ("FP64", "FP32", "FP16")[: 1 if value == 1e300 else 3]:
+        for datatype in ("FP64", "FP32", "FP16"):
             body, headers = wire.request(wire.tensor("rows", rows, datatype))
             refuses(400, None, "POST", INFER.format("spam"), body, headers=headers)
             parts = [

@@ -262,7 +262,9 @@ def test_the_inference_protocol_describes_what_it_serves(used: Any) -> None:
     assert used.get("/v2/health/ready").json == {"ready": True}
     assert used.get("/v2/models/loan/ready").json == {"name": "loan", "ready": True}
     found = used.get("/v2/models/loan").json
-    assert (found["name"], found["versions"], found["platform"]) == ("loan", ["1"], "homeostat_treelite")
+    assert (found["name"], found["versions"]) == ("loan", ["1"])
+    # Which form is the fastest depends on the machine.
+    assert found["platform"].startswith("homeostat_")
     assert found["inputs"] == [
         {"name": "amount", "datatype": "FP64", "shape": [-1]},
         {"name": "colour", "datatype": "BYTES", "shape": [-1]},

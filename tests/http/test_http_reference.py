@@ -68,8 +68,7 @@ def test_every_status_of_an_error_is_explained(operations: list[Any]) -> None:
     assert {int(status_of(kind)) for one in operations for kind in one.errors} <= explained
     # 431 is said before there is an operation.
     explained -= {431}
-    # 501 is for libraries that are not installed, which nothing needs that is asked over HTTP.
-    assert explained == {int(status) for status in STATUS.values()} - {501}
+    assert explained == {int(status) for status in STATUS.values()}
 
 
 def test_the_limits_are_those_of_the_settings() -> None:

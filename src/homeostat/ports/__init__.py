@@ -1,0 +1,36 @@
+"""What the areas need of the outside, as protocols. Adapters live in `stores`, `connectors` and `controllers`."""
+
+from __future__ import annotations
+
+from homeostat.ports.control import ControlPlane, Notifier, Registration
+from homeostat.ports.models import (
+    CompiledModel,
+    Compiler,
+    MatrixPredictor,
+    Predictor,
+    Trained,
+    Trainer,
+    TrainingRequest,
+)
+from homeostat.ports.stores import Clock, ControlStore, FileStore, M, PredictionLog, R, Stages, Transaction
+
+__all__ = [
+    "Clock",
+    "CompiledModel",
+    "Compiler",
+    "ControlPlane",
+    "ControlStore",
+    "FileStore",
+    "M",
+    "MatrixPredictor",
+    "Notifier",
+    "PredictionLog",
+    "Predictor",
+    "R",
+    "Registration",
+    "Stages",
+    "Trained",
+    "Trainer",
+    "TrainingRequest",
+    "Transaction",
+]
