@@ -11,24 +11,33 @@ from http import HTTPStatus
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from homeostat.errors import HomeostatError, InvalidRequest, TooLarge
+from homeostat.errors import HomeostatError, InvalidRequest, TooLarge, TooSlow
 from homeostat.http.endpoint import JSON, SAFE
 from homeostat.http.errors import reply_of
 
 MOST_HEAD = 65_536
 HEAD_SECONDS = 30.0
 BODY_SECONDS = 60.0
+# Who sends faster than this has as long as it takes.
+BODY_BYTES_A_SECOND = 50_000
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. A head may take 64 KB and 30 seconds; of a body something has to come every 60 seconds.
+    """One connection. A head may take 64 KB and 30 seconds, a body `body_seconds` and one more for each 50,000 bytes.
 
-    What can't be read as HTTP is answered with 400, a head that is too large with 431, and the connection ends.
+    What can't be read as HTTP is answered with 400, a body that takes too long with 408, a head that is too large with
+    431, and the connection ends.
     """
+
+    body_seconds = BODY_SECONDS
 
     # How many bytes came since the last part of a body, or since the last head was complete.
     _unread = 0
     _timer: TimerHandle | None = None
+    # Until when a body has to be there, how much of it has come, and how much had at the last look; `None`: no body.
+    _due: float | None = None
+    _came = 0
+    _seen = 0
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -50,17 +59,19 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, error)
 
     def on_headers_complete(self) -> None:
-        self._unread = 0
-        self._wait(BODY_SECONDS)
+        self._unread = self._came = self._seen = 0
+        self._due = self.loop.time() + self.body_seconds
+        self._wait(self.body_seconds)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
-        self._wait(BODY_SECONDS)
+        self._came += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._unread = 0
+        self._due = None
         self._stop_waiting()
         super().on_message_complete()
 
@@ -91,6 +102,26 @@ class BoundedProtocol(HttpToolsProtocol):
     def _give_up(self, seconds: float) -> None:
         if self.flow.read_paused:
             # It is the server that is slow.
+            if self._due is not None:
+                self._due += seconds
             self._wait(seconds)
-        else:
+        elif self._due is None:
             self.transport.close()
+        else:
+            left = self._due + self._came / BODY_BYTES_A_SECOND - self.loop.time()
+            if left > 0 and self._came > self._seen:
+                self._seen = self._came
+                self._wait(min(left, self.body_seconds))
+            elif self.cycle.response_started:
+                self.transport.close()
+            else:
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT, TooSlow("The body of the request did not come in time."))
+
+
+def bounded(body_seconds: float) -> type[BoundedProtocol]:
+    """The protocol of a server whose callers have so many seconds for a body.
+
+    >>> bounded(5.0).body_seconds
+    5.0
+    """
+    return type("BoundedProtocol", (BoundedProtocol,), {"body_seconds": body_seconds})

@@ -24,6 +24,7 @@ from homeostat.http import control_plane, data_plane, inference_protocol
 from homeostat.http.app import Application
 from homeostat.http.errors import reply_of
 from homeostat.http.health import Health
+from homeostat.http.limits import Limits
 from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
 from homeostat.http.openapi import document
 from homeostat.http.operations import MODEL, Operation, Pool, Raw, Request
@@ -197,6 +198,13 @@ def build_server(
             pools,
             trust=Trust(
                 token=settings.token, hosts=frozenset({settings.serve.host}), keys=keys, asks=settings.serve.auth
+            ),
+            limits=Limits(
+                requests_per_second=settings.serve.requests_per_second,
+                burst=settings.serve.burst,
+                concurrent_requests=settings.serve.concurrent_requests,
+                bodies_bytes=settings.serve.bodies_bytes,
+                on_refused=metrics.count_refused,
             ),
             metrics=metrics,
             body_bytes=settings.serve.body_bytes,

@@ -38,7 +38,10 @@ LAG = Described(
 HTTP = Described(
     "http_requests_total", "counter", ("method", "route", "status"), "HTTP requests, by the pattern of their path."
 )
-SERVER_METRICS = (REQUESTS, ROWS, SECONDS, WRITTEN, DROPPED, FAILED, QUEUED, LABELS, LAG, HTTP)
+REFUSED = Described(
+    "http_requests_refused_total", "counter", ("reason",), "Requests refused by a limit, by the setting that says it."
+)
+SERVER_METRICS = (REQUESTS, ROWS, SECONDS, WRITTEN, DROPPED, FAILED, QUEUED, LABELS, LAG, HTTP, REFUSED)
 
 # Empty labels are none: what a client made up becomes no series.
 NOBODY = ""
@@ -84,7 +87,7 @@ class ServerMetrics:
         self._queued = Gauge(QUEUED.name, QUEUED.meaning, registry=self._registry, multiprocess_mode="livesum")
         self._labels = counter(LABELS)
         self._lag = histogram(LAG, LAGS)
-        self._http = counter(HTTP)
+        self._http, self._refused = counter(HTTP), counter(REFUSED)
         self._known_models: set[str] = set()
         self._known_versions: set[tuple[str, int]] = set()
         self._known_routes: set[str] = set()
@@ -150,6 +153,10 @@ class ServerMetrics:
             else:
                 route = None
         self._child(self._http, method if method in METHODS else NOBODY, route or NOBODY, _status(status)).inc()
+
+    def count_refused(self, reason: str) -> None:
+        """Count a request that a limit refused; the reason is the limit's setting."""
+        self._child(self._refused, reason).inc()
 
     def _child(self, metric: Any, *labels: str) -> Any:
         key = (metric, *labels)
