@@ -154,7 +154,8 @@ def test_a_server_says_when_to_come_again_and_answers_probes(busy: Any) -> None:
     assert busy.get("/livez").status == 200
     samples = busy.server.application._metrics.collect()
     (found,) = [one for one in samples if one.name == "http_requests_refused"]
-    assert [(one.labels["reason"], one.value) for one in found.samples] == [("requests_per_second", 2.0)]
+    counts = {one.labels["reason"]: one.value for one in found.samples}
+    assert counts == {"requests_per_second": 2.0, "concurrent_requests": 0.0, "bodies_bytes": 0.0}
 
 
 def test_a_server_with_its_hands_full_refuses_the_next(

@@ -41,6 +41,7 @@ HTTP = Described(
 REFUSED = Described(
     "http_requests_refused_total", "counter", ("reason",), "Requests refused by a limit, by the setting that says it."
 )
+REASONS = ("requests_per_second", "concurrent_requests", "bodies_bytes")
 SERVER_METRICS = (REQUESTS, ROWS, SECONDS, WRITTEN, DROPPED, FAILED, QUEUED, LABELS, LAG, HTTP, REFUSED)
 
 # Empty labels are none: what a client made up becomes no series.
@@ -93,6 +94,9 @@ class ServerMetrics:
         self._known_routes: set[str] = set()
         # Looking a child up by its labels costs more than counting does.
         self._children: dict[tuple[Any, ...], Any] = {}
+        # From the start, so that the first refusal is a rise.
+        for reason in REASONS:
+            self._child(self._refused, reason)
 
     def admit(self, model: str, versions: Iterable[int] = ()) -> None:
         """Let a model and some of its versions, which exist, be labels."""
