@@ -126,6 +126,18 @@ class Forbidden(HomeostatError):
     code = "forbidden"
 
 
+class TooManyRequests(HomeostatError):
+    """A caller sends more requests than the server takes of one."""
+
+    code = "too_many_requests"
+
+
+class TooSlow(HomeostatError):
+    """A request did not come whole in the time that it has."""
+
+    code = "too_slow"
+
+
 class MethodNotAllowed(HomeostatError):
     """The address exists, but not for that method."""
 
@@ -261,6 +273,12 @@ class NotReady(HomeostatError):
     """The server can't answer for every model yet, or is about to stop."""
 
     code = "not_ready"
+
+
+class Overloaded(HomeostatError):
+    """The server has as much to do as it takes on; the same request may do in a moment."""
+
+    code = "overloaded"
 
 
 class InternalError(HomeostatError):

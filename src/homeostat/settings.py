@@ -45,6 +45,19 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     follow_seconds: Annotated[float, described("seconds between two looks of a gateway for a newer route")] = 0.05
     body_bytes: Annotated[int, described("largest body of a request, in bytes")] = 10_000_000
     upload_bytes: Annotated[int, described("largest upload of a registration, in bytes")] = 1_000_000_000
+    bodies_bytes: Annotated[
+        int, described("most bytes of bodies that one process holds at a time; uploads go to disk; 0: no limit")
+    ] = 500_000_000
+    body_seconds: Annotated[
+        float, described("seconds in which a body must have come, and one more for each 50,000 bytes of it")
+    ] = 60.0
+    concurrent_requests: Annotated[int, described("requests that one process has in hand at a time; 0: no limit")] = (
+        1000
+    )
+    requests_per_second: Annotated[
+        float, described("requests that one process takes of one key, or else one address, a second; 0: no limit")
+    ] = 0.0
+    burst: Annotated[int, described("requests of one caller that may come at once, beyond that rate")] = 100
     batch_rows: Annotated[int, described("most rows of a batch")] = 50_000
     allow_pickle: Annotated[
         bool, described("take pickled pipelines over HTTP; they can run any code on the server")
@@ -292,6 +305,11 @@ def _serve_from(data: Any) -> ServeSettings:
         ("follow_seconds", 0.001),
         ("body_bytes", 1000),
         ("upload_bytes", 1000),
+        ("bodies_bytes", 0),
+        ("body_seconds", 0.1),
+        ("concurrent_requests", 0),
+        ("requests_per_second", 0),
+        ("burst", 1),
         ("batch_rows", 1),
         ("grace_seconds", 0),
     ):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -32,11 +33,10 @@ def port(app: Any) -> Iterator[int]:
     """The port of a real server in a thread, whose callers may dally for a second only."""
     patched = pytest.MonkeyPatch()
     patched.setattr(protocol, "HEAD_SECONDS", 1.0)
-    patched.setattr(protocol, "BODY_SECONDS", 1.0)
     config = uvicorn.Config(
         app.server.application,
         loop="uvloop",
-        http=protocol.BoundedProtocol,
+        http=protocol.bounded(1.0),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -145,7 +145,16 @@ def test_what_is_no_http_is_refused_like_everything_else(port: int, said: bytes)
         check_refused(read(connection), 400, "invalid_request")
 
 
-@pytest.mark.parametrize("said", [b"", b"GE", HEAD, b"\r\n", POST + b"content-length: 5\r\n\r\n{", CHUNKED + b"5\r\n{"])
+@pytest.mark.parametrize("said", [POST + b"content-length: 5\r\n\r\n{", CHUNKED + b"5\r\n{"])
+def test_who_keeps_a_body_back_is_told_and_dropped(port: int, said: bytes) -> None:
+    started = time.monotonic()
+    with closing(connect(port)) as connection:
+        connection.sendall(said)
+        check_refused(read(connection), 408, "too_slow")
+    assert 0.5 < time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("said", [b"", b"GE", HEAD, b"\r\n"])
 def test_who_dallies_is_dropped(port: int, said: bytes) -> None:
     started = time.monotonic()
     with closing(connect(port)) as connection:
@@ -173,14 +182,31 @@ def test_a_head_that_comes_byte_by_byte_has_to_be_done_in_time(port: int) -> Non
     assert 0.5 < time.monotonic() - started < 8
 
 
-def test_a_body_may_take_its_time_as_long_as_it_comes(port: int) -> None:
-    content = json.dumps({"features": [1, 2], "prediction_id": ""}).encode()
-    with closing(connect(port)) as connection, connection.makefile("rb") as replies:
-        connection.sendall(POST + f"content-length: {len(content)}\r\n\r\n".encode())
-        for place in range(0, len(content), 12):
-            time.sleep(0.4)
-            connection.sendall(content[place : place + 12])
-        assert replies.readline().startswith(b"HTTP/1.1 400")
+def drip(port: int, sizes: Iterable[int], pause: float) -> bytes:
+    """Send a body in parts with a pause before each, until an answer comes; what it is."""
+    with closing(connect(port)) as connection:
+        connection.sendall(POST + b"content-length: 10000000\r\n\r\n")
+        connection.settimeout(pause)
+        for size in sizes:
+            connection.sendall(b"y" * size)
+            try:
+                return connection.recv(65536)
+            except TimeoutError:
+                continue
+    return b""
+
+
+def test_a_body_that_comes_byte_by_byte_has_to_be_done_in_time(port: int) -> None:
+    # R-U-Dead-Yet; of heads it is Slowloris (CVE-2007-6750).
+    started = time.monotonic()
+    check_refused(drip(port, itertools.repeat(1, 100), 0.1), 408, "too_slow")
+    assert 0.5 < time.monotonic() - started < 5
+
+
+def test_a_large_body_may_take_its_time_as_long_as_it_comes(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Twice the bytes a second that are asked for, and longer than the second that any body has.
+    monkeypatch.setattr(protocol, "BODY_BYTES_A_SECOND", 100_000)
+    assert drip(port, itertools.repeat(60_000, 7), 0.3) == b""
 
 
 def test_a_connection_is_kept_and_requests_may_follow_at_once(port: int) -> None:

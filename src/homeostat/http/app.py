@@ -16,7 +16,9 @@ from typing import Any
 from homeostat.errors import HomeostatError, UnknownPath
 from homeostat.http.endpoint import Endpoint, Message, Receive, Scope, Send, send_error
 from homeostat.http.forms import FormEndpoint
+from homeostat.http.limits import Limits
 from homeostat.http.metrics import ServerMetrics
+from homeostat.http.metrics.server import METHODS
 from homeostat.http.operations import Operation, Pool
 from homeostat.http.trust import Trust
 
@@ -34,6 +36,7 @@ class Application:
         pools: Mapping[Pool, Executor],
         *,
         trust: Trust,
+        limits: Limits | None = None,
         metrics: ServerMetrics,
         body_bytes: int,
         upload_bytes: int,
@@ -46,6 +49,7 @@ class Application:
         self.operations = list(operations)
         self._open = {operation.path for operation in operations if operation.is_open}
         self._trust = trust
+        self._limits = limits or Limits()
         self._metrics = metrics
         # Called once the last request was answered.
         self.on_stop: Callable[[], None] = lambda: None
@@ -95,12 +99,19 @@ class Application:
                 message["body"] = b""
             await send(message)
 
+        slot = None
         try:
-            self._trust.check(scope, is_open=scope["path"] in self._open)
+            is_open = scope["path"] in self._open
+            self._trust.check(scope, is_open=is_open)
+            if not is_open:
+                # Probes are answered however much there is to do.
+                slot = scope["state"]["slot"] = self._limits.enter(scope)
             await self._router(scope, receive, send_with_id)
         except HomeostatError as error:
             await send_error(send_with_id, error)
         finally:
+            if slot is not None:
+                slot.leave()
             folder = scope["state"].get("upload_folder")
             if folder is not None:
                 await asyncio.get_running_loop().run_in_executor(None, _remove, folder)
@@ -116,7 +127,7 @@ class Application:
         if _LOG.isEnabledFor(logging.INFO):
             line = {
                 "request_id": request_id,
-                "method": scope["method"],
+                "method": scope["method"] if scope["method"] in METHODS else "",
                 # Of what was refused only the pattern: the rest may be anything, also a secret at the wrong place.
                 "path": scope["path"][:200] if 0 < status < FIRST_ERROR else route or "",
                 "ms": round(seconds * 1000, 3),

@@ -16,6 +16,7 @@ from homeostat.errors import HomeostatError, InternalError
 from homeostat.http.data_plane import DataPlane, reply_of_row
 from homeostat.http.endpoint import JSON, SAFE
 from homeostat.http.errors import reply_of, status_of
+from homeostat.http.limits import Limits, Slot
 from homeostat.http.metrics import ServerMetrics
 from homeostat.http.protocol import DirectRequest
 from homeostat.http.trust import Trust
@@ -37,6 +38,7 @@ class _Caller(NamedTuple):
     request: DirectRequest
     request_id: bytes
     started: float
+    slot: Slot
 
 
 class DirectPredictions:
@@ -45,9 +47,10 @@ class DirectPredictions:
     Where the application would refuse a request, or answer anything but what is answered here, it is the application's.
     """
 
-    def __init__(self, plane: DataPlane, trust: Trust, metrics: ServerMetrics) -> None:
+    def __init__(self, plane: DataPlane, trust: Trust, limits: Limits, metrics: ServerMetrics) -> None:
         self._plane = plane
         self._trust = trust
+        self._limits = limits
         self._metrics = metrics
         self._batcher = Batcher(plane.gateway, clock=plane.clock.now, deliver=self._deliver)
         self._targets: dict[bytes, str] = {b"/predict": ""}
@@ -74,10 +77,10 @@ class DirectPredictions:
         snapshot = None if model is None else plane.gateway.at_hand(model)
         if model is None or snapshot is None:
             return False
-        state: dict[str, Any] = {}
+        scope: dict[str, Any] = {"headers": request.head, "method": "POST", "state": {}}
         try:
-            self._trust.check({"headers": request.head, "method": "POST", "state": state}, is_open=False)
-            state["caller"].check(KeyRole.PREDICT)
+            self._trust.check(scope, is_open=False)
+            scope["state"]["caller"].check(KeyRole.PREDICT)
         except HomeostatError:
             return False
         version = snapshot.arms[0].version
@@ -89,12 +92,20 @@ class DirectPredictions:
         row = decoder.decode(request.body)
         if row is None:
             return False
+        scope["client"] = request.protocol.client
+        request_id = self._request_id(request.head)
+        try:
+            slot = self._limits.enter(scope)
+        except HomeostatError as error:
+            self._refuse(request, request_id, error)
+            self._count_refusal(request, model, version.number, error, started)
+            return True
         if not self._collected:
             # Whatever is read in this round of the loop goes to the batcher together.
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self._hand_over)
-        caller = _Caller(request, self._request_id(request.head), started)
+        caller = _Caller(request, request_id, started, slot)
         self._collected.append(Waiting(model, snapshot, row, caller))
         return True
 
@@ -116,12 +127,14 @@ class DirectPredictions:
     def _reply(self, group: list[Waiting]) -> None:
         now = time.perf_counter()
         seconds: dict[int, list[float]] = {}
-        date = _date(group[0].caller.request)
-        head = b"HTTP/1.1 200 OK\r\n" + date + _FIXED
+        head = b"HTTP/1.1 200 OK\r\n" + _date(group[0].caller.request) + _FIXED
         for one in group:
-            request, request_id, started = one.caller
+            request, request_id, started, slot = one.caller
+            slot.leave()
             if one.answer is None:
-                self._refuse(one, date, now)
+                error = _told(one.error, request_id)
+                self._refuse(request, request_id, error)
+                self._count_refusal(request, one.model, one.snapshot.arms[0].version.number, error, started)
                 continue
             reply = reply_of_row(one.answer, one.place, one.model, one.snapshot)
             content = _ENCODER.encode(reply)
@@ -142,26 +155,36 @@ class DirectPredictions:
         for version, taken in seconds.items():
             self._metrics.observe_answers(model, version, taken)
 
-    def _refuse(self, one: Waiting, date: bytes, now: float) -> None:
-        request, request_id, started = one.caller
-        error = one.error
-        if not isinstance(error, HomeostatError):
-            said = {"request_id": request_id.decode()}
-            _LOG.error("POST %s broke", ROUTE, exc_info=error, extra={"said": said})
-            error = InternalError(request_id=request_id.decode())
+    @staticmethod
+    def _refuse(request: DirectRequest, request_id: bytes, error: HomeostatError) -> None:
         status = HTTPStatus(status_of(type(error)))
         content = _ENCODER.encode(reply_of(error))
+        more = b""
+        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+            more = b"retry-after: %d\r\n" % error.data.get("retry_after", 1)
         request.reply(
-            b"HTTP/1.1 %d %b\r\n%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
-            % (status, status.phrase.encode(), date, _FIXED, len(content), request_id, content)
+            b"HTTP/1.1 %d %b\r\n%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
+            % (status, status.phrase.encode(), _date(request), _FIXED, more, len(content), request_id, content)
         )
-        self._metrics.count_http("POST", ROUTE if request.target else DEFAULT, int(status))
-        asked: dict[int, Any] = {one.snapshot.arms[0].version.number: 0}
-        self._metrics.observe_request(one.model, asked, int(status), now - started)
+
+    def _count_refusal(
+        self, request: DirectRequest, model: str, version: int, error: HomeostatError, started: float
+    ) -> None:
+        status = int(status_of(type(error)))
+        self._metrics.count_http("POST", ROUTE if request.target else DEFAULT, status)
+        self._metrics.observe_request(model, {version: 0}, status, time.perf_counter() - started)
 
     def close(self) -> None:
         """Answer what waits, and stop."""
         self._batcher.close()
+
+
+def _told(error: BaseException | None, request_id: bytes) -> HomeostatError:
+    """What a caller is told of an error; what is no error of ours is in the log alone."""
+    if isinstance(error, HomeostatError):
+        return error
+    _LOG.error("POST %s broke", ROUTE, exc_info=error, extra={"said": {"request_id": request_id.decode()}})
+    return InternalError(request_id=request_id.decode())
 
 
 def _date(request: DirectRequest) -> bytes:

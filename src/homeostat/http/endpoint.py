@@ -179,6 +179,7 @@ async def read_body(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
     """The whole body. Raises `TooLarge` past the limit, after what is still to come was read and dropped."""
     parts: list[bytes] = []
     size = 0
+    slot = scope["state"].get("slot")
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -186,9 +187,13 @@ async def read_body(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size <= most_bytes:
+            if slot is not None:
+                slot.hold(len(part))
             parts.append(part)
-        else:
+        elif parts:
             parts.clear()
+            if slot is not None:
+                slot.drop()
         if size > MOST_DRAINED or not message.get("more_body", False):
             break
     if size > most_bytes:
@@ -220,6 +225,8 @@ async def send_error(send: Send, error: HomeostatError) -> None:
     status = status_of(type(error))
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b'Basic realm="homeostat", charset="UTF-8"'))
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        headers.append((b"retry-after", str(error.data.get("retry_after", 1)).encode()))
     try:
         content = _encoded(reply_of(error))
     except UnicodeError:

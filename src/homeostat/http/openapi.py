@@ -17,8 +17,11 @@ from homeostat.errors import (
     InvalidInput,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     StorageFailed,
     TooLarge,
+    TooManyRequests,
+    TooSlow,
     Unauthorized,
 )
 from homeostat.http.errors import ErrorReply, status_of
@@ -174,8 +177,10 @@ def _errors(operation: Operation) -> dict[HTTPStatus, set[str]]:
     if operation.parameters:
         # A path parameter with a slash in it is another address.
         kinds.add(NotFound)
+    if not operation.is_open:
+        kinds |= {TooManyRequests, Overloaded}
     if operation.method != "GET":
-        kinds.add(TooLarge)
+        kinds |= {TooLarge, TooSlow}
     found: dict[HTTPStatus, set[str]] = {}
     for kind in kinds | set(operation.errors):
         found.setdefault(status_of(kind), set()).add(kind.code)

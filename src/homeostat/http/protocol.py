@@ -14,22 +14,27 @@ from typing import Any, Protocol
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from homeostat.errors import HomeostatError, InvalidRequest, TooLarge
+from homeostat.errors import HomeostatError, InvalidRequest, TooLarge, TooSlow
 from homeostat.http.endpoint import JSON, SAFE
 from homeostat.http.errors import reply_of
 
 MOST_HEAD = 65_536
 HEAD_SECONDS = 30.0
 BODY_SECONDS = 60.0
+# Who sends faster than this has as long as it takes.
+BODY_BYTES_A_SECOND = 50_000
 # Longer bodies than this hold more than one row, or something strange.
 MOST_DIRECT = 65_536
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. A head may take 64 KB and 30 seconds; of a body something has to come every 60 seconds.
+    """One connection. A head may take 64 KB and 30 seconds, a body `body_seconds` and one more for each 50,000 bytes.
 
-    What can't be read as HTTP is answered with 400, a head that is too large with 431, and the connection ends.
+    What can't be read as HTTP is answered with 400, a body that takes too long with 408, a head that is too large with
+    431, and the connection ends.
     """
+
+    body_seconds = BODY_SECONDS
 
     # How many bytes came since the last part of a body, or since the last head was complete.
     _unread = 0
@@ -37,13 +42,19 @@ class BoundedProtocol(HttpToolsProtocol):
     _timer: TimerHandle | None = None
     _deadline: float | None = None
     _patience = 0.0
+    # Whether the deadline is that of a connection which is kept for a next request.
+    _is_kept = False
+    # Until when a body has to be there, how much of it has come, and how much had at the last look; `None`: no body.
+    _due: float | None = None
+    _came = 0
+    _seen = 0
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline = None
+        self._deadline = self._due = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -52,7 +63,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self._deadline is None:
+        if self._deadline is None or self._is_kept:
+            self._is_kept = False
             self._wait(HEAD_SECONDS)
         self._unread += len(data)
         super().data_received(data)
@@ -61,19 +73,26 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, error)
 
     def on_headers_complete(self) -> None:
-        self._unread = 0
-        self._wait(BODY_SECONDS)
+        self._begin_body()
         super().on_headers_complete()
+
+    def _begin_body(self) -> None:
+        self._unread = self._came = self._seen = 0
+        self._wait(self.body_seconds)
+        self._due = self._deadline
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
-        self._wait(BODY_SECONDS)
+        self._came += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._unread = 0
-        self._deadline = None
+        self._end_body()
         super().on_message_complete()
+
+    def _end_body(self) -> None:
+        self._unread = 0
+        self._deadline = self._due = None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's signature; errors here are JSON)
         self._refuse(HTTPStatus.BAD_REQUEST, InvalidRequest("The request is no HTTP/1.1 that can be read."))
@@ -94,25 +113,44 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline, self._patience = self.loop.time() + seconds, seconds
         if self._timer is None:
             self._timer = self.loop.call_later(seconds, self._look)
+        elif self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = self.loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
         self._timer = None
         if self._deadline is None:
             return
-        left = self._deadline - self.loop.time()
-        if left > 0:
-            self._timer = self.loop.call_later(left, self._look)
+        now = self.loop.time()
+        if self._deadline > now:
+            self._timer = self.loop.call_later(self._deadline - now, self._look)
         elif self.flow.read_paused:
             # It is the server that is slow.
+            if self._due is not None:
+                self._due += self._patience
             self._wait(self._patience)
-        else:
+        elif self._due is None:
             self.transport.close()
+        else:
+            self._look_at_body(self._due + self._came / BODY_BYTES_A_SECOND - now)
+
+    def _look_at_body(self, left: float) -> None:
+        if left > 0 and self._came > self._seen:
+            self._seen = self._came
+            self._wait(min(left, self.body_seconds))
+        elif self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, TooSlow("The body of the request did not come in time."))
 
 
 class DirectRequest:
     """A request that goes the short way; to uvicorn it looks like one of its own."""
 
-    __slots__ = ("body", "disconnected", "head", "keep_alive", "more_body", "protocol", "response_complete", "target")
+    __slots__ = (
+        "body", "disconnected", "head", "keep_alive", "more_body", "protocol", "response_complete", "response_started",
+        "target",
+    )  # fmt: skip
 
     def __init__(self, protocol: DirectProtocol, target: str, head: list[tuple[bytes, bytes]]) -> None:
         self.protocol = protocol
@@ -122,6 +160,7 @@ class DirectRequest:
         self.disconnected = False
         self.keep_alive = True
         self.more_body = True
+        self.response_started = False
         self.response_complete = False
 
     @property
@@ -165,8 +204,7 @@ class DirectProtocol(BoundedProtocol):
             and not self.parser.should_upgrade()
             and not self.expect_100_continue
         ):
-            self._unread = 0
-            self._wait(BODY_SECONDS)
+            self._begin_body()
             self.cycle = DirectRequest(self, target, self.headers)  # type: ignore[assignment]
             return
         super().on_headers_complete()
@@ -175,7 +213,7 @@ class DirectProtocol(BoundedProtocol):
         request: Any = self.cycle
         if type(request) is DirectRequest and not request.response_complete:
             self._unread = 0
-            self._wait(BODY_SECONDS)
+            self._came += len(body)
             request.body = request.body + body if request.body else body
             if len(request.body) > MOST_DIRECT:
                 self._hand_on(request)
@@ -185,8 +223,7 @@ class DirectProtocol(BoundedProtocol):
     def on_message_complete(self) -> None:
         request: Any = self.cycle
         if type(request) is DirectRequest and not request.response_complete:
-            self._unread = 0
-            self._deadline = None
+            self._end_body()
             if self.direct.take(request):
                 return
             self._hand_on(request)
@@ -195,13 +232,13 @@ class DirectProtocol(BoundedProtocol):
     def _hand_on(self, request: DirectRequest) -> None:
         """Let the application answer a request after all."""
         self.cycle = None  # type: ignore[assignment]
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
         if request.body:
-            super().on_body(request.body)
+            HttpToolsProtocol.on_body(self, request.body)
 
     def reply(self, request: DirectRequest, content: bytes) -> None:
         """Send a whole response, and go on with what came behind the request."""
-        request.response_complete = True
+        request.response_started = request.response_complete = True
         self.server_state.total_requests += 1
         if request.disconnected or self.transport.is_closing():
             return
@@ -213,4 +250,16 @@ class DirectProtocol(BoundedProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         else:
+            self._is_kept = True
             self._wait(self.timeout_keep_alive)
+
+
+def bounded(body_seconds: float, direct: Direct | None = None) -> type[BoundedProtocol]:
+    """The protocol of a server whose callers have so many seconds for a body; `direct` answers what it can by itself.
+
+    >>> bounded(5.0).body_seconds
+    5.0
+    """
+    if direct is None:
+        return type("OwnProtocol", (BoundedProtocol,), {"body_seconds": body_seconds})
+    return type("OwnProtocol", (DirectProtocol,), {"body_seconds": body_seconds, "direct": direct})

@@ -27,6 +27,7 @@ from homeostat.http.direct import DirectPredictions
 from homeostat.http.errors import reply_of
 from homeostat.http.feeds import predictions as past_predictions
 from homeostat.http.health import Health
+from homeostat.http.limits import Limits
 from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
 from homeostat.http.openapi import document
 from homeostat.http.operations import MODEL, Operation, Pool, Raw, Request
@@ -221,6 +222,13 @@ def build_server(
         queue_depth=getattr(system.log, "queue_depth", lambda: 0),
     )
     trust = Trust(token=settings.token, hosts=frozenset({settings.serve.host}), keys=keys, asks=settings.serve.auth)
+    limits = Limits(
+        requests_per_second=settings.serve.requests_per_second,
+        burst=settings.serve.burst,
+        concurrent_requests=settings.serve.concurrent_requests,
+        bodies_bytes=settings.serve.bodies_bytes,
+        on_refused=metrics.count_refused,
+    )
     operations = _operations(
         settings,
         system,
@@ -239,6 +247,7 @@ def build_server(
             operations,
             pools,
             trust=trust,
+            limits=limits,
             metrics=metrics,
             body_bytes=settings.serve.body_bytes,
             upload_bytes=settings.serve.upload_bytes,
@@ -251,7 +260,7 @@ def build_server(
         stopping=stopping,
         work=work,
         threads=[],
-        direct=DirectPredictions(plane, trust, metrics),
+        direct=DirectPredictions(plane, trust, limits, metrics),
         pools=pools,
         grpc=open_grpc(settings, system, metrics, plane, trust, name=name, is_stopping=stopping.is_set)
         if role.serves

@@ -150,15 +150,12 @@ def _name(listener: socket.socket, index: int) -> str:
 def _run(server: Server, listener: socket.socket, *, on_started: Callable[[], None] | None = None) -> None:
     import uvicorn
 
-    from homeostat.http.protocol import DirectProtocol
-
-    class OwnProtocol(DirectProtocol):
-        direct = server.direct
+    from homeostat.http.protocol import bounded
 
     config = uvicorn.Config(
         server.application,
         loop="uvloop",
-        http=OwnProtocol,
+        http=bounded(server.settings.serve.body_seconds, server.direct),
         ws="none",
         lifespan="on",
         access_log=False,

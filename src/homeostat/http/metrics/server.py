@@ -58,6 +58,10 @@ EVENTS_WAITING = Described(
 HTTP = Described(
     "http_requests_total", "counter", ("method", "route", "status"), "HTTP requests, by the pattern of their path."
 )
+REFUSED = Described(
+    "http_requests_refused_total", "counter", ("reason",), "Requests refused by a limit, by the setting that says it."
+)
+REASONS = ("requests_per_second", "concurrent_requests", "bodies_bytes")
 SERVER_METRICS = (
     REQUESTS,
     ROWS,
@@ -75,6 +79,7 @@ SERVER_METRICS = (
     EVENTS,
     EVENTS_WAITING,
     HTTP,
+    REFUSED,
 )
 
 # Empty labels are none: what a client made up becomes no series.
@@ -133,12 +138,15 @@ class ServerMetrics:
         self._events_waiting = Gauge(
             EVENTS_WAITING.name, EVENTS_WAITING.meaning, registry=self._registry, multiprocess_mode="livesum"
         )
-        self._http = counter(HTTP)
+        self._http, self._refused = counter(HTTP), counter(REFUSED)
         self._known_models: set[str] = set()
         self._known_versions: set[tuple[str, int]] = set()
         self._known_routes: set[str] = set()
         # Looking a child up by its labels costs more than counting does.
         self._children: dict[tuple[Any, ...], Any] = {}
+        # From the start, so that the first refusal is a rise.
+        for reason in REASONS:
+            self._child(self._refused, reason)
 
     def admit(self, model: str, versions: Iterable[int] = ()) -> None:
         """Let a model and some of its versions, which exist, be labels."""
@@ -225,6 +233,10 @@ class ServerMetrics:
             else:
                 route = None
         self._child(self._http, method if method in METHODS else NOBODY, route or NOBODY, _status(status)).inc(requests)
+
+    def count_refused(self, reason: str) -> None:
+        """Count a request that a limit refused; the reason is the limit's setting."""
+        self._child(self._refused, reason).inc()
 
     def _child(self, metric: Any, *labels: str) -> Any:
         key = (metric, *labels)
