@@ -15,6 +15,7 @@ from homeostat.errors import (
     Conflict,
     InvalidInput,
     InvalidRequest,
+    MissingDependency,
     TrainingFailed,
     UnknownModel,
     UnknownRecord,
