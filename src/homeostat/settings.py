@@ -366,6 +366,8 @@ def _check(policy: Policy) -> None:
     _check_numbers(policy)
     if policy.drift.window_rows < 1 or policy.triggers.schedule_hour > 23:
         raise InvalidSettings("policy.drift.window_rows is 1 or more, and policy.triggers.schedule_hour 23 at most.")
+    if not min(policy.training.cost_false_positive, policy.training.cost_false_negative):
+        raise InvalidSettings("policy.training.cost_false_positive and cost_false_negative are above 0.")
     parse_steps(policy.rollout.steps)
     parse_steps(policy.rollout.manual_steps)
     durations = [policy.triggers.label_lag, policy.training.retry_after, policy.rollout.lease]

@@ -62,7 +62,7 @@ def test_a_model_from_registration_to_rollback(home: Path, capsys: pytest.Captur
     assert run(["model", "show", "mail", "2", "--json"]) == 0
     shown = out(capsys)
     assert [move["target"] for move in shown["history"]] == ["draft", "testing", "staging", "production"]
-    assert shown["serving"]["format"] == "onnx"
+    assert shown["serving"]["format"] in ("linear", "onnx")
     assert shown["metrics"]["accuracy"] > 0.8
     assert run(["model", "rollback", "mail", "--reason", "not sure", "--json"]) == 0
     rolled_back = out(capsys)
@@ -199,3 +199,66 @@ def test_drift_takes_methods_and_writes_a_page_or_says_why_not(home: Path, capsy
     assert "There is no folder" in capsys.readouterr().err
     assert run(["drift", "old.csv", "old.csv", "--method", "magic"]) == 2
     assert "no method 'magic'" in capsys.readouterr().err
+
+
+def test_graphs_and_mlflow_folders_are_registered(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    data = training_data()
+    data.to_csv(home / "training.csv", index=False)
+    matrix = data[["a", "b"]].to_numpy()
+    model = LogisticRegression().fit(matrix, data["label"])
+    folder = home / "logged"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(to_onnx(model, matrix[:1].astype(np.float32)).SerializeToString())
+    (folder / "MLmodel").write_text(
+        "flavors:\n  python_function: {loader_module: mlflow.onnx}\n  onnx: {data: model.onnx}\n"
+    )
+    for source in ("logged/model.onnx", "logged"):
+        assert run(["model", "register", "mail", source, "training.csv", "--target", "label", "--json"]) == 0
+        version = out(capsys)
+        assert version["serving"]["format"] == "onnx"
+        assert version["signature"]["classes"] == ["ham", "spam"]
+        assert version["metrics"] == {}
+    assert run(["model", "show", "mail", "2"]) == 0
+    assert "time a row" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("about", "code"),
+    [
+        ("flavors:\n  sklearn: {pickled_model: model.pkl}\n", "pickle"),
+        ("flavors:\n  onnx: {data: ../training.csv}\n", "not in its folder"),
+        ("flavors:\n  spark: {data: x}\n", "can be read"),
+        ("flavors: [", "can't be read"),
+        ("flavors: 7\n", "can't be read"),
+    ],
+)
+def test_what_an_mlflow_folder_may_not_hold_is_refused(
+    about: str, code: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_pipeline(home)
+    folder = home / "logged"
+    folder.mkdir()
+    (folder / "MLmodel").write_text(about)
+    (folder / "model.pkl").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
+    assert run(["model", "register", "mail", "logged", "training.csv", "--target", "label"]) == 2
+    assert code in " ".join(capsys.readouterr().err.split())
+    assert not (home / "owned").exists()
+
+
+def test_costs_of_errors_set_the_threshold_of_a_version(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(home)
+    monkeypatch.setenv("HOMEOSTAT_POLICY__TRAINING__COST_FALSE_NEGATIVE", "20")
+    register(home)
+    capsys.readouterr()
+    assert run(["model", "list", "mail", "--json"]) == 0
+    plain, weighed = (version["parameters"] for version in out(capsys)["versions"])
+    assert "threshold" not in plain
+    choice = weighed["threshold_choice"]
+    assert choice["threshold"] == weighed["threshold"] <= 0.5
+    assert choice["cost"] <= choice["default_cost"]
+    assert choice["cost_false_negative"] == 20

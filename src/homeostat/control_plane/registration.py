@@ -23,7 +23,7 @@ from homeostat.registry.fitted import (
 )
 from homeostat.registry.service import Registry, VersionDraft
 from homeostat.retraining.first import positive_scores, train_first
-from homeostat.retraining.rules import evaluation_rows, offline_metrics
+from homeostat.retraining.rules import evaluation_rows, offline_metrics, threshold_parameters
 from homeostat.retraining.service import describe_features
 
 
@@ -107,7 +107,15 @@ def trained_draft(model: str, table: LabelledTable, policy: Policy, seed: int) -
         "times": table.times if table.has_own_times else None,
         "evaluation_scores": first.evaluation_scores,
         "metrics": first.metrics,
-        "parameters": first.trained.parameters,
+        "parameters": {
+            **first.trained.parameters,
+            **threshold_parameters(
+                table.target[table.rows - len(first.evaluation_scores) :],
+                first.evaluation_scores,
+                first.signature,
+                policy.training,
+            ),
+        },
         "seed": seed,
     }
 
@@ -134,6 +142,7 @@ def fitted_draft(model: str, estimator: Any, table: LabelledTable, policy: Polic
         positive=table.positive if table.positive in fitted.classes else None,
     )
     late = slice(table.rows - evaluation, table.rows)
+    scores = positive_scores(raw, classes, signature.positive)
     return {
         "model": model,
         "estimator": estimator,
@@ -141,12 +150,15 @@ def fitted_draft(model: str, estimator: Any, table: LabelledTable, policy: Polic
         "columns": columns,
         "target": table.target,
         "times": table.times if table.has_own_times else None,
-        "evaluation_scores": positive_scores(raw, classes, signature.positive),
+        "evaluation_scores": scores,
         "metrics": {
             **offline_metrics(table.target[late], raw, classes, signature),
             "evaluation_rows": float(evaluation),
         },
-        "parameters": {"estimator": type(estimator).__name__},
+        "parameters": {
+            "estimator": type(estimator).__name__,
+            **threshold_parameters(table.target[late], scores, signature, policy.training),
+        },
         "seed": seed,
     }
 

@@ -135,6 +135,12 @@ class TrainingPolicy(Section, frozen=True, kw_only=True):
     )
     evaluation_share: Annotated[float, described("latest share of the rows that candidates are compared on")] = 0.2
     maximum_rows: Annotated[int, described("most rows to fit on; the latest are kept")] = 10_000
+    cost_false_positive: Annotated[
+        float, described("what a row costs that is called positive and is not; a binary version's threshold weighs it")
+    ] = 1.0
+    cost_false_negative: Annotated[
+        float, described("what a row costs that is positive and is not called so; with equal costs .5 stays")
+    ] = 1.0
     attempts: Annotated[int, described("how often a run that breaks is tried")] = 2
     retry_after: Annotated[str, described("rest before the second try")] = "5m"
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from homeostat.frames import Columns
-from homeostat.records import DataPolicy, GatePolicy, Signature, Task
+from homeostat.records import DataPolicy, GatePolicy, Signature, Task, TrainingPolicy
 from homeostat.retraining.algorithms import missing_share
 from homeostat.stats.inference import mcnemar
-from homeostat.stats.performance import classification_metrics, regression_metrics
+from homeostat.stats.performance import choose_threshold, classification_metrics, regression_metrics
 
 FEWEST_EVALUATION = 20
 MOST_EVALUATION = 2_000
@@ -155,6 +155,21 @@ def sign_test(wins: int, losses: int) -> float:
     from scipy.special import bdtrc
 
     return 1.0 if wins == 0 else float(bdtrc(wins - 1, wins + losses, 0.5))
+
+
+def threshold_parameters(
+    truth: npt.NDArray[Any], scores: npt.NDArray[np.float64], signature: Signature, policy: TrainingPolicy
+) -> dict[str, Any]:
+    """The threshold of a binary version by the policy's costs, and how it was chosen; empty where the costs are equal.
+
+    `scores` are the positive class' on evaluation rows, which the model that gave them had not seen.
+    """
+    costs = policy.cost_false_positive, policy.cost_false_negative
+    if costs[0] == costs[1] or signature.task is not Task.BINARY or signature.positive is None or not len(scores):
+        return {}
+    chosen = choose_threshold(truth == signature.positive, scores, false_positive=costs[0], false_negative=costs[1])
+    record = {**asdict(chosen), "cost_false_positive": costs[0], "cost_false_negative": costs[1]}
+    return {"threshold": chosen.threshold, "threshold_choice": record}
 
 
 def offline_metrics(

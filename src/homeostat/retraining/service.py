@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ from homeostat.retraining.rules import (
     gate_classification,
     gate_regression,
     offline_metrics,
+    threshold_parameters,
 )
 from homeostat.retraining.trainers import raw_outputs, train_builtin
 from homeostat.stats.performance import roc_auc
@@ -176,12 +177,14 @@ class Retraining:
         run = self._enter(run, RunState.REGISTERING, now)
         made = _signature_of(trained.model, signature, rows.columns)
         metrics = offline_metrics(rows.target[part], evaluated.raw, evaluated.classes, signature)
+        scores = _scores(evaluated, signature)
+        weighed = threshold_parameters(rows.target[part], scores, signature, policy.training)
         candidate = Candidate(
             run=run,
-            trained=trained,
+            trained=replace(trained, parameters={**trained.parameters, **weighed}),
             signature=made,
             rows=rows,
-            evaluation_scores=_scores(evaluated, signature),
+            evaluation_scores=scores,
             metrics={**metrics, "evaluation_rows": float(request.evaluation)},
             reason=gate.reason,
         )

@@ -34,6 +34,7 @@ from homeostat.stats.performance.metrics import (
     roc_auc,
     wilson_interval,
 )
+from homeostat.stats.performance.threshold import ThresholdChoice, cheapest_threshold, choose_threshold
 from homeostat.stats.performance.trend import TrendResult, WindowMetric, fit_trend, rolling_metric
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "PerformanceEstimator",
     "ReferenceCheck",
     "ReliabilityBin",
+    "ThresholdChoice",
     "TrendResult",
     "WindowMetric",
     "assess_calibration",
@@ -54,6 +56,8 @@ __all__ = [
     "audit_intervals",
     "binary_performance",
     "brier_decomposition",
+    "cheapest_threshold",
+    "choose_threshold",
     "classification_metrics",
     "compare_roc_auc",
     "confusion_matrix",
