@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from homeostat.errors import HomeostatError, ScoringFailed, Unanswerable
 from homeostat.frames import Columns, finite
-from homeostat.ports import Predictor
+from homeostat.ports import MatrixPredictor, Predictor
 from homeostat.records import PredictionBlock, Route, Version
 from homeostat.serving.routing import assign
 from homeostat.serving.scoring import DEFAULT_THRESHOLD, Scored, interpret
@@ -34,7 +34,7 @@ class LoadedVersion:
         """Outputs for some rows. Whatever a model raises becomes `ScoringFailed`."""
         signature = self.version.signature
         try:
-            raw = np.asarray(self.predictor.predict(finite(columns.select(signature.kinds))), dtype=np.float64)
+            raw = np.asarray(self._outputs(columns), dtype=np.float64)
         except HomeostatError:
             raise
         except Exception as error:
@@ -46,6 +46,17 @@ class LoadedVersion:
                 f"Version {self.version.number} gave outputs of shape {raw.shape} for {columns.rows} rows."
             )
         return interpret(raw, signature, float(self.version.parameters.get("threshold", DEFAULT_THRESHOLD)))
+
+    def _outputs(self, columns: Columns) -> npt.NDArray[Any]:
+        predictor = self.predictor
+        # Numbers that lie side by side need no look at each column.
+        if (
+            columns.matrix is not None
+            and isinstance(predictor, MatrixPredictor)
+            and predictor.matrix_features == tuple(columns)
+        ):
+            return predictor.predict_matrix(columns.matrix)
+        return predictor.predict(finite(columns.select(self.version.signature.kinds)))
 
 
 @dataclass(frozen=True, slots=True)
