@@ -71,7 +71,7 @@ def test_the_status_page_follows_the_server(servers: ModuleType, browser: Browse
         missing = page.goto(f"{server.url}/models/none")
         assert missing is not None
         assert missing.status == 404
-        assert "none" in page.inner_text("body")
+        assert "No such model" in page.inner_text("body")
         context.close()
         phone = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="dark")
         page = phone.new_page()
