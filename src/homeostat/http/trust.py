@@ -8,6 +8,7 @@ import hmac
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from homeostat.errors import Forbidden, Unauthorized
@@ -59,7 +60,7 @@ class Trust:
                 raise Unauthorized
             scope["state"]["caller"] = caller
             scope["state"].setdefault("said", {})["key"] = caller.name
-        elif host and not self._is_own_name(host):
+        elif host and not _is_own_name(host, self.hosts):
             raise Forbidden("The server answers under the names of this machine only, such as localhost.")
 
     def _caller(self, given: bytes) -> Caller | None:
@@ -68,17 +69,19 @@ class Trust:
         holder = self.keys.find(given) if self.keys is not None else None
         return None if holder is None else Caller(holder.name, holder.roles, is_key=True)
 
-    def _is_own_name(self, host: str) -> bool:
-        found = _HOST.fullmatch(host)
-        if found is None:
-            return False
-        name = found[1].strip("[]").lower()
-        if name in _LOOPBACK_NAMES or name in self.hosts:
-            return True
-        try:
-            return ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return False
+@lru_cache(maxsize=256)
+def _is_own_name(host: str, hosts: frozenset[str]) -> bool:
+    """Whether a host is this machine's, or one that the server was told of. Most requests name the same."""
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return False
+    name = found[1].strip("[]").lower()
+    if name in _LOOPBACK_NAMES or name in hosts:
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _token(header: bytes) -> bytes:
