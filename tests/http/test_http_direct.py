@@ -36,7 +36,7 @@ class Counting:
         self.inner = direct
         self.taken = self.declined = 0
 
-    def target(self, url: bytes) -> str | None:
+    def target(self, url: bytes) -> Any:
         return self.inner.target(url)
 
     def take(self, request: Any) -> bool:
@@ -330,3 +330,62 @@ def test_who_hangs_up_before_the_answer_harms_nobody(running: Running):
         with closing(running.connect()) as connection:
             running.send(connection, "/models/spam/predict", json.dumps({"features": SPAM}).encode())
     assert running.post("/models/spam/predict", {"features": SPAM})[0] == 200
+
+
+def infer(*rows: Any, **more: Any) -> dict[str, Any]:
+    tensor = {
+        "name": "rows",
+        "shape": [len(rows), 2],
+        "datatype": "FP64",
+        "data": [value for row in rows for value in row],
+    }
+    return {"inputs": [tensor], **more}
+
+
+BINARY = {
+    "one row": infer([0.25, -1.5]),
+    "with an id": infer([0.25, -1.5], id="mine"),
+    "two rows": infer([0.25, -1.5], [1.0, 2.0]),
+    "binary outputs": infer([0.25, -1.5], parameters={"binary_data_output": True}),
+    "one output": infer([0.25, -1.5], outputs=[{"name": "probability"}]),
+    "an output that is none": infer([0.25, -1.5], outputs=[{"name": "nothing"}]),
+    "an entity": infer([0.25, -1.5], parameters={"entity": "me"}),
+    "too few": infer([0.25]),
+    "null": infer([None, 1.0]),
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("body", BINARY.values(), ids=BINARY)
+def test_inference_requests_are_answered_on_the_short_way_as_on_the_long_one(running: Running, body: Any):
+    target = "/v2/models/spam/infer"
+    content = json.dumps(body).encode()
+    long = running.app.post(target, content)
+    status, headers, reply = running.post(target, content)
+    assert status == long.status
+    assert headers["content-type"] == long.header("content-type")
+    assert headers.get("inference-header-content-length") == long.header("inference-header-content-length")
+    if headers["content-type"] == "application/json":
+        found = [json.loads(one) for one in (reply, long.content)]
+        for one in found:
+            for output in one.get("outputs", ()):
+                if output["name"] == "prediction_id":
+                    output["data"] = len(output["data"])
+        assert found[0] == found[1]
+    else:
+        assert len(reply) == len(long.content)
+
+
+def test_a_single_inference_row_goes_the_short_way_and_many_callers_get_their_own(running: Running):
+    before = running.direct.taken
+
+    def call(number: int) -> float:
+        status, _, content = running.post("/v2/models/spam/infer", infer([number / 50, 0.5]))
+        assert status == 200
+        return float(next(one["data"][0] for one in json.loads(content)["outputs"] if one["name"] == "probability"))
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(call, range(100)))
+    assert running.direct.taken == before + 100
+    assert found == sorted(found)
+    assert len(set(found)) == 100

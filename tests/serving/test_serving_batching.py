@@ -68,6 +68,8 @@ class Doubling:
         x = columns["x"]
         if (x == 1e6).any():
             raise RuntimeError("broken")
+        if (x == 1e7).any():
+            raise InvalidFeatures("It should have been refused before.")
         errors: dict[int, HomeostatError] = {place: Unanswerable("No.") for place in np.flatnonzero(x < 0).tolist()}
         kept = x >= 0
         ids = np.array([id_ or "made" for id_ in more["ids"]], dtype=object)[kept]
@@ -139,6 +141,16 @@ def test_a_row_without_an_answer_fails_alone_and_a_broken_group_fails_whole():
     assert isinstance(callers.wait(4)[3].error, RuntimeError)
     callers.submit(4.0)
     assert answer_of(callers.wait(5)[4]) == 8.0
+    callers.batcher.close()
+
+
+def test_a_row_that_was_not_checked_before_harms_nobody_else():
+    callers = Callers()
+    callers.submit(1.0, 2.0, 1e7, 4.0, 5.0)
+    callers.gateway.open.set()
+    done = callers.wait(5)
+    assert [type(one.error) for one in done] == [type(None), type(None), InvalidFeatures, type(None), type(None)]
+    assert [answer_of(one) for one in done if one.error is None] == [2.0, 4.0, 8.0, 10.0]
     callers.batcher.close()
 
 

@@ -7,31 +7,61 @@ import logging
 import re
 import secrets
 import time
+from collections import Counter
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from homeostat.errors import HomeostatError, InternalError
-from homeostat.http.data_plane import DataPlane, reply_of_row
+from homeostat.http.data_plane import DataPlane
 from homeostat.http.endpoint import JSON, SAFE
 from homeostat.http.errors import reply_of, status_of
 from homeostat.http.limits import Limits, Slot
 from homeostat.http.metrics import ServerMetrics
 from homeostat.http.protocol import DirectRequest
 from homeostat.http.trust import Trust
-from homeostat.records import KeyRole
+from homeostat.records import KeyRole, Version
 from homeostat.serving.batching import Batcher, Waiting
-from homeostat.serving.decoding import RowDecoder
+from homeostat.serving.decoding import Row
 
 MOST_KEPT = 1000
-DEFAULT = "/predict"
-ROUTE = "/models/{model}/predict"
-_PATH = re.compile(rb"/models/([A-Za-z0-9_.-]{1,100})/predict")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-_FIXED = b"".join(b"%b: %b\r\n" % header for header in ((b"content-type", JSON.encode()), *SAFE))
-_ENCODER = msgspec.json.Encoder()
+_FIXED = b"".join(b"%b: %b\r\n" % header for header in SAFE)
 _LOG = logging.getLogger("homeostat.http")
+
+
+class Answer(NamedTuple):
+    """The body of a reply, its type, and what else its head says of it, each line with its end."""
+
+    content: bytes
+    content_type: bytes = JSON.encode()
+    lines: bytes = b""
+
+
+class Dialect(Protocol):
+    """How requests of one row come and how they are answered on the routes of one protocol."""
+
+    def target(self, url: bytes) -> Target | None:
+        """Where the requests of a raw path go; `None` where it is none of this protocol's."""
+        ...
+
+    def decode(self, content: bytes, head: Sequence[tuple[bytes, bytes]], version: Version) -> tuple[Row, Any] | None:
+        """The row of a request, and what its reply will need; `None` where it has to be looked at more closely."""
+        ...
+
+    def encode(self, waited: Waiting, kept: Any) -> Answer:
+        """The reply to a row that was answered."""
+        ...
+
+
+class Target(NamedTuple):
+    """Where a request goes: the model (empty: the default one), and the route that it is counted under."""
+
+    dialect: Dialect
+    model: str
+    route: str
 
 
 class _Caller(NamedTuple):
@@ -39,41 +69,47 @@ class _Caller(NamedTuple):
     request_id: bytes
     started: float
     slot: Slot
+    kept: Any
 
 
 class DirectPredictions:
-    """Answers plain predictions of one row that are plainly right; it declines whatever needs a closer look.
+    """Answers requests of one row that are plainly right; it declines whatever needs a closer look.
 
     Where the application would refuse a request, or answer anything but what is answered here, it is the application's.
     """
 
-    def __init__(self, plane: DataPlane, trust: Trust, limits: Limits, metrics: ServerMetrics) -> None:
+    def __init__(
+        self, plane: DataPlane, dialects: Sequence[Dialect], trust: Trust, limits: Limits, metrics: ServerMetrics
+    ) -> None:
         self._plane = plane
+        self._dialects = dialects
         self._trust = trust
         self._limits = limits
         self._metrics = metrics
         self._batcher = Batcher(plane.gateway, clock=plane.clock.now, deliver=self._deliver)
-        self._targets: dict[bytes, str] = {b"/predict": ""}
-        self._decoders: dict[tuple[str, int], RowDecoder] = {}
+        self._targets: dict[bytes, Target] = {}
         self._collected: list[Waiting] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._prefix = secrets.token_hex(4)
         self._count = 0
 
-    def target(self, url: bytes) -> str | None:
-        """The model that a raw path names, empty for the default one; `None` where it is no path of predictions."""
+    def target(self, url: bytes) -> Target | None:
+        """Where the requests of a raw path go; `None` where they go the long way."""
         found = self._targets.get(url)
-        if found is None and (match := _PATH.fullmatch(url)):
-            if len(self._targets) >= MOST_KEPT:
-                self._targets = {b"/predict": ""}
-            found = self._targets[url] = match[1].decode()
+        if found is None:
+            found = next((one for dialect in self._dialects if (one := dialect.target(url)) is not None), None)
+            if found is not None:
+                if len(self._targets) >= MOST_KEPT:
+                    self._targets.clear()
+                self._targets[url] = found
         return found
 
     def take(self, request: DirectRequest) -> bool:
         """Take a request, to reply to it once its row is scored and logged; `False` where it needs a closer look."""
         started = time.perf_counter()
         plane = self._plane
-        model = request.target or plane.default_at_hand()
+        target: Target = request.target
+        model = target.model or plane.default_at_hand()
         snapshot = None if model is None else plane.gateway.at_hand(model)
         if model is None or snapshot is None:
             return False
@@ -84,14 +120,10 @@ class DirectPredictions:
         except HomeostatError:
             return False
         version = snapshot.arms[0].version
-        decoder = self._decoders.get((model, version.number))
-        if decoder is None:
-            if len(self._decoders) >= MOST_KEPT:
-                self._decoders.clear()
-            decoder = self._decoders[model, version.number] = RowDecoder(version.signature)
-        row = decoder.decode(request.body)
-        if row is None:
+        decoded = target.dialect.decode(request.body, request.head, version)
+        if decoded is None:
             return False
+        row, kept = decoded
         scope["client"] = request.protocol.client
         request_id = self._request_id(request.head)
         try:
@@ -105,7 +137,7 @@ class DirectPredictions:
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self._hand_over)
-        caller = _Caller(request, request_id, started, slot)
+        caller = _Caller(request, request_id, started, slot, kept)
         self._collected.append(Waiting(model, snapshot, row, caller))
         return True
 
@@ -128,40 +160,34 @@ class DirectPredictions:
         now = time.perf_counter()
         seconds: dict[int, list[float]] = {}
         head = b"HTTP/1.1 200 OK\r\n" + _date(group[0].caller.request) + _FIXED
+        routes: Counter[str] = Counter()
         for one in group:
-            request, request_id, started, slot = one.caller
+            request, request_id, started, slot, kept = one.caller
             slot.leave()
             if one.answer is None:
                 error = _told(one.error, request_id)
                 self._refuse(request, request_id, error)
                 self._count_refusal(request, one.model, one.snapshot.arms[0].version.number, error, started)
                 continue
-            reply = reply_of_row(one.answer, one.place, one.model, one.snapshot)
-            content = _ENCODER.encode(reply)
+            content, content_type, lines = request.target.dialect.encode(one, kept)
             request.reply(
-                b"%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (head, len(content), request_id, content)
+                b"%bcontent-type: %b\r\n%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
+                % (head, content_type, lines, len(content), request_id, content)
             )
-            seconds.setdefault(reply.version, []).append(now - started)
-        self._count_answers(group, seconds)
-
-    def _count_answers(self, group: list[Waiting], seconds: dict[int, list[float]]) -> None:
-        model = group[0].model
-        answered = sum(map(len, seconds.values()))
-        if answered:
-            defaults = sum(not one.caller.request.target for one in group if one.answer is not None)
-            for route, requests in ((DEFAULT, defaults), (ROUTE, answered - defaults)):
-                if requests:
-                    self._metrics.count_http("POST", route, 200, requests)
+            seconds.setdefault(int(one.answer.version[one.place]), []).append(now - started)
+            routes[request.target.route] += 1
+        for route, requests in routes.items():
+            self._metrics.count_http("POST", route, 200, requests)
         for version, taken in seconds.items():
-            self._metrics.observe_answers(model, version, taken)
+            self._metrics.observe_answers(group[0].model, version, taken)
 
     @staticmethod
     def _refuse(request: DirectRequest, request_id: bytes, error: HomeostatError) -> None:
         status = HTTPStatus(status_of(type(error)))
-        content = _ENCODER.encode(reply_of(error))
-        more = b""
+        content = msgspec.json.encode(reply_of(error))
+        more = b"content-type: application/json\r\n"
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-            more = b"retry-after: %d\r\n" % error.data.get("retry_after", 1)
+            more += b"retry-after: %d\r\n" % error.data.get("retry_after", 1)
         request.reply(
             b"HTTP/1.1 %d %b\r\n%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
             % (status, status.phrase.encode(), _date(request), _FIXED, more, len(content), request_id, content)
@@ -171,7 +197,7 @@ class DirectPredictions:
         self, request: DirectRequest, model: str, version: int, error: HomeostatError, started: float
     ) -> None:
         status = int(status_of(type(error)))
-        self._metrics.count_http("POST", ROUTE if request.target else DEFAULT, status)
+        self._metrics.count_http("POST", request.target.route, status)
         self._metrics.observe_request(model, {version: 0}, status, time.perf_counter() - started)
 
     def close(self) -> None:
@@ -183,7 +209,7 @@ def _told(error: BaseException | None, request_id: bytes) -> HomeostatError:
     """What a caller is told of an error; what is no error of ours is in the log alone."""
     if isinstance(error, HomeostatError):
         return error
-    _LOG.error("POST %s broke", ROUTE, exc_info=error, extra={"said": {"request_id": request_id.decode()}})
+    _LOG.error("A request of one row broke", exc_info=error, extra={"said": {"request_id": request_id.decode()}})
     return InternalError(request_id=request_id.decode())
 
 

@@ -152,7 +152,7 @@ class DirectRequest:
         "target",
     )  # fmt: skip
 
-    def __init__(self, protocol: DirectProtocol, target: str, head: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, protocol: DirectProtocol, target: Any, head: list[tuple[bytes, bytes]]) -> None:
         self.protocol = protocol
         self.target = target
         self.head = head
@@ -179,8 +179,8 @@ class DirectRequest:
 class Direct(Protocol):
     """Who answers requests of one row."""
 
-    def target(self, url: bytes) -> str | None:
-        """The route that a raw path belongs to, where its requests may go the short way."""
+    def target(self, url: bytes) -> Any:
+        """Where the requests of a raw path go, if they may go the short way; else `None`."""
         ...
 
     def take(self, request: DirectRequest) -> bool:

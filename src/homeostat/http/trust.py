@@ -69,6 +69,7 @@ class Trust:
         holder = self.keys.find(given) if self.keys is not None else None
         return None if holder is None else Caller(holder.name, holder.roles, is_key=True)
 
+
 @lru_cache(maxsize=256)
 def _is_own_name(host: str, hosts: frozenset[str]) -> bool:
     """Whether a host is this machine's, or one that the server was told of. Most requests name the same."""

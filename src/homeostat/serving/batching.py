@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from homeostat.errors import NotServing
+from homeostat.errors import InvalidInput, NotServing
 from homeostat.serving.answering import Snapshot
 from homeostat.serving.decoding import Row, columns_of_rows
 from homeostat.serving.gateway import Gateway, Predictions
@@ -108,21 +108,32 @@ class Batcher:
         given = [id_ for id_ in ids if id_ is not None]
         if len(set(given)) < len(given):
             # Callers who send one id at once are answered one after the other, as the log keeps the first.
-            middle = len(group) // 2
-            self._answer(group[:middle])
-            self._answer(group[middle:])
+            self._answer_halves(group)
             return
-        answers, errors = self._gateway.predict_each(
-            first.model,
-            columns_of_rows([one.row.values for one in group], first.snapshot.arms[0].version.signature),
-            now=self._clock(),
-            ids=ids,
-            entities=[one.row.entity for one in group],
-            snapshot=first.snapshot,
-        )
+        try:
+            answers, errors = self._gateway.predict_each(
+                first.model,
+                columns_of_rows([one.row.values for one in group], first.snapshot.arms[0].version.signature),
+                now=self._clock(),
+                ids=ids,
+                entities=[one.row.entity for one in group],
+                snapshot=first.snapshot,
+            )
+        except InvalidInput as error:
+            # Rows are checked before they come here; one that was not must harm nobody else.
+            if len(group) > 1:
+                self._answer_halves(group)
+            else:
+                first.error = error
+            return
         place = 0
         for asked, one in enumerate(group):
             one.error = errors.get(asked)
             if one.error is None:
                 one.answer, one.place = answers, place
                 place += 1
+
+    def _answer_halves(self, group: Sequence[Waiting]) -> None:
+        middle = len(group) // 2
+        self._answer(group[:middle])
+        self._answer(group[middle:])

@@ -27,10 +27,12 @@ from homeostat.http.direct import DirectPredictions
 from homeostat.http.errors import reply_of
 from homeostat.http.feeds import predictions as past_predictions
 from homeostat.http.health import Health
+from homeostat.http.inference_protocol.rows import InferenceRows
 from homeostat.http.limits import Limits
 from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
 from homeostat.http.openapi import document
 from homeostat.http.operations import MODEL, Operation, Pool, Raw, Request
+from homeostat.http.plain_rows import PlainRows
 from homeostat.http.trust import Trust
 from homeostat.keys.ring import KeyRing
 from homeostat.ports import Clock
@@ -260,7 +262,13 @@ def build_server(
         stopping=stopping,
         work=work,
         threads=[],
-        direct=DirectPredictions(plane, trust, limits, metrics),
+        direct=DirectPredictions(
+            plane,
+            (PlainRows(), InferenceRows(most_bytes=settings.serve.body_bytes)),
+            trust,
+            limits,
+            metrics,
+        ),
         pools=pools,
         grpc=open_grpc(settings, system, metrics, plane, trust, name=name, is_stopping=stopping.is_set)
         if role.serves
