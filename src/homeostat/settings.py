@@ -62,7 +62,9 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     allow_pickle: Annotated[
         bool, described("take pickled pipelines over HTTP; they can run any code on the server")
     ] = False
-    log_level: Annotated[str, described("what is logged: info (every request), warning or error")] = "info"
+    log_level: Annotated[
+        str, described("what is logged: info (every request but answered single rows), warning or error")
+    ] = "info"
     grace_seconds: Annotated[float, described("seconds that a stopping server gives to running requests")] = 30.0
 
 

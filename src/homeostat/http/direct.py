@@ -130,7 +130,7 @@ class DirectPredictions:
             slot = self._limits.enter(scope)
         except HomeostatError as error:
             self._refuse(request, request_id, error)
-            self._count_refusal(request, model, version.number, error, started)
+            self._count_refusal(request, request_id, model, version.number, error, started)
             return True
         if not self._collected:
             # Whatever is read in this round of the loop goes to the batcher together.
@@ -167,7 +167,8 @@ class DirectPredictions:
             if one.answer is None:
                 error = _told(one.error, request_id)
                 self._refuse(request, request_id, error)
-                self._count_refusal(request, one.model, one.snapshot.arms[0].version.number, error, started)
+                number = one.snapshot.arms[0].version.number
+                self._count_refusal(request, request_id, one.model, number, error, started)
                 continue
             content, content_type, lines = request.target.dialect.encode(one, kept)
             request.reply(
@@ -194,11 +195,23 @@ class DirectPredictions:
         )
 
     def _count_refusal(
-        self, request: DirectRequest, model: str, version: int, error: HomeostatError, started: float
+        self,
+        request: DirectRequest,
+        request_id: bytes,
+        model: str,
+        version: int,
+        error: HomeostatError,
+        started: float,
     ) -> None:
         status = int(status_of(type(error)))
         self._metrics.count_http("POST", request.target.route, status)
-        self._metrics.observe_request(model, {version: 0}, status, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._metrics.observe_request(model, {version: 0}, status, seconds)
+        # Rows that are answered are in the prediction log; those that are not would be nowhere.
+        if _LOG.isEnabledFor(logging.INFO):
+            said = {"request_id": request_id.decode(), "method": "POST", "path": request.target.route}
+            said |= {"ms": round(seconds * 1000, 3), "model": model, "status": status, "code": error.code}
+            _LOG.info("request", extra={"said": said})
 
     def close(self) -> None:
         """Answer what waits, and stop."""
