@@ -105,8 +105,8 @@ class Server:
 
     def start(self) -> None:
         """Load what is served, then let the follower and the controllers run."""
-        # Nobody should wait for libraries that load on use: neither the first request, nor those beside the first pass.
-        for name in ("mmh3", "pyarrow", *(("scipy.stats",) if self.acts else ())):
+        # No request should wait for libraries that load on use.
+        for name in ("mmh3", "pyarrow"):
             import_module(name)
         if self.follower is not None:
             self.follower.follow()
@@ -133,6 +133,8 @@ class Server:
             self.follower.run(self.stop, self.settings.serve.follow_seconds)
 
     def _act(self) -> None:
+        # Half of a start, and nothing that answers needs it.
+        import_module("scipy.stats")
         while not self.stop.is_set():
             try:
                 self.system.tick()
