@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -93,13 +95,22 @@ class RouteFollower:
                 route = next(iter(transaction.list(Route, model=model, newest_first=True, limit=1)), None)
                 if route is not None:
                     routed[model] = (route, transaction.get(Lease, route_lease(model)))
+        held = self._gateway.held()
+        new = [model for model in routed if model not in held]
+        if len(new) > 1:
+            # A start: reading, hashing and compiling leave the interpreter to others.
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(lambda model: self._refresh(model, now), new))
         for model, (route, lease) in routed.items():
-            try:
-                self._gateway.refresh(model, now=now)
-            except HomeostatError as error:
-                # The gateway kept its finding; the other models are served all the same.
-                _LOG.warning("The newest route of '%s' can't be served: %s", model, error)
+            self._refresh(model, now)
             self._hear(model, route, lease)
+
+    def _refresh(self, model: str, now: datetime) -> None:
+        try:
+            self._gateway.refresh(model, now=now)
+        except HomeostatError as error:
+            # The gateway kept its finding; the other models are served all the same.
+            _LOG.warning("The newest route of '%s' can't be served: %s", model, error)
 
     def _hear(self, model: str, route: Route, lease: Lease | None) -> None:
         if route.lease_until is None:

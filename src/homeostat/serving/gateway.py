@@ -74,13 +74,17 @@ class Gateway:
         self._named: OrderedDict[tuple[str, int], LoadedVersion] = OrderedDict()
         self._refused: dict[str, tuple[int, datetime]] = {}
         self._lock = threading.RLock()
+        self._loading: dict[str, threading.RLock] = {}
 
     def refresh(self, model: str, *, now: datetime) -> Snapshot:
         """Serve the newest route. Where a version of it can't be loaded, what is held stays, with a finding.
 
         The same goes for a control store that can't be read: what is held needs nothing of it.
         """
+        # Each model has a lock of its own, so that many can be loaded at once.
         with self._lock:
+            lock = self._loading.setdefault(model, threading.RLock())
+        with lock:
             return self._refresh(model, now)
 
     def _refresh(self, model: str, now: datetime) -> Snapshot:
