@@ -16,6 +16,7 @@ import uvicorn
 
 from homeostat.errors import StorageFailed
 from homeostat.http.direct import DirectPredictions
+from homeostat.http.plain_rows import PlainRows
 from homeostat.http.protocol import MOST_DIRECT, DirectProtocol
 
 SPAM = {"links": 0.25, "length": -1.5}
@@ -323,6 +324,22 @@ def test_a_log_that_can_not_be_written_refuses_and_a_model_that_breaks_is_no_sil
     assert b"secret" not in content
     monkeypatch.undo()
     assert running.post("/models/spam/predict", {"features": SPAM})[0] == 200
+
+
+def test_a_reply_that_can_not_be_written_is_an_error_of_its_own(running: Running, monkeypatch: pytest.MonkeyPatch):
+    encode = PlainRows.encode
+
+    def broken(self: PlainRows, waited: Any, kept: Any) -> Any:
+        if waited.row.entity == "broken":
+            raise ValueError("secret inner words")
+        return encode(self, waited, kept)
+
+    monkeypatch.setattr(PlainRows, "encode", broken)
+    bodies = [{"features": SPAM, "entity": "broken" if number % 5 == 0 else "fine"} for number in range(25)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda body: running.post("/models/spam/predict", body), bodies))
+    assert [status for status, _, _ in found] == [500 if number % 5 == 0 else 200 for number in range(25)]
+    assert all(b"secret" not in content for _, _, content in found)
 
 
 def test_who_hangs_up_before_the_answer_harms_nobody(running: Running):

@@ -150,11 +150,21 @@ class DirectPredictions:
 
     def _hand_over(self) -> None:
         collected, self._collected = self._collected, []
-        self._batcher.submit(collected)
+        try:
+            self._batcher.submit(collected)
+        except HomeostatError as error:
+            # The server stops; whoever was read in this very moment is told.
+            for one in collected:
+                one.error = error
+                self._reply([one])
 
     def _deliver(self, group: list[Waiting]) -> None:
-        if self._loop is not None and not self._loop.is_closed():
+        if self._loop is None:
+            return
+        try:
             self._loop.call_soon_threadsafe(self._reply, group)
+        except RuntimeError:
+            _LOG.warning("%d rows were logged and their callers are gone: the server has stopped.", len(group))
 
     def _reply(self, group: list[Waiting]) -> None:
         now = time.perf_counter()
@@ -164,13 +174,17 @@ class DirectPredictions:
         for one in group:
             request, request_id, started, slot, kept = one.caller
             slot.leave()
+            if one.answer is not None:
+                try:
+                    content, content_type, lines = request.target.dialect.encode(one, kept)
+                except Exception as broken:  # the others of the group must be answered whatever happens
+                    one.answer, one.error = None, broken
             if one.answer is None:
                 error = _told(one.error, request_id)
                 self._refuse(request, request_id, error)
                 number = one.snapshot.arms[0].version.number
                 self._count_refusal(request, request_id, one.model, number, error, started)
                 continue
-            content, content_type, lines = request.target.dialect.encode(one, kept)
             request.reply(
                 b"%bcontent-type: %b\r\n%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
                 % (head, content_type, lines, len(content), request_id, content)
