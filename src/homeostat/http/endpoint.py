@@ -123,7 +123,7 @@ class Endpoint:
         )
 
     def _decode(self, content: bytes, operation: Operation) -> Any:
-        if not content.strip():
+        if not content:
             if operation.body_required:
                 raise InvalidRequest("The request needs a JSON body.")
             content = b"{}"

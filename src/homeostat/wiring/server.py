@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 CONTROL_THREADS = 8
 PAGE_SECONDS = 0.5
-GARBAGE = (20_000, 20, 50)
+GARBAGE = (5_000, 10, 10)
 HTML = "text/html; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _LOG = logging.getLogger("homeostat.server")
