@@ -98,7 +98,7 @@ def run_kills(
 def wait_for_the_loop(client: Client, server: Any) -> float:
     """Wait until the controllers of the server that runs now have looked at the model; returns the seconds."""
     started, began = datetime.now(tz=UTC), time.monotonic()
-    while client.findings(MODEL, limit=1)[0].at < started:
+    while not (found := client.findings(MODEL, limit=1)) or found[0].at < started:
         assert time.monotonic() - began < LOOK_SECONDS, f"The controllers stand still. {server.log()[-3000:]}"
         time.sleep(0.1)
     return time.monotonic() - began
