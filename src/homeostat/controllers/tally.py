@@ -10,6 +10,7 @@ import msgspec
 from homeostat.controllers.views import ModelView, rollout_facts
 from homeostat.ports import ControlStore
 from homeostat.records import Policy, Progress, Rollout, RolloutState
+from homeostat.records.decoding import converted
 from homeostat.registry.service import Registry
 from homeostat.rollouts.rules import evidence_of
 
@@ -43,7 +44,7 @@ def stored_tally(store: ControlStore, model: str) -> Tally:
     """What the controllers wrote down last."""
     with store.read() as transaction:
         held = transaction.get(Progress, f"{CONTROLLER}:{model}")
-    return Tally() if held is None else msgspec.convert(held.state, Tally)
+    return Tally() if held is None else converted(held.state, Tally)
 
 
 class TallyController:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import msgspec
-
 from homeostat.errors import UnknownModel
 from homeostat.ports import ControlPlane
 from homeostat.records import (
@@ -22,6 +20,7 @@ from homeostat.records import (
     Stage,
     Version,
 )
+from homeostat.records.decoding import converted
 
 QUALITY_CHECKS = ("performance daily", "performance 7 days", "performance 30 days")
 # How many findings of each check a page draws: histories of quality and drift, and of the others the newest.
@@ -104,7 +103,7 @@ def _whole(control: ControlPlane, status: ModelStatus) -> ModelFacts:
         alerts=list(status.open_alerts),
         gateways=report.gateways,
         versions=versions,
-        policy=msgspec.convert(control.policy(model).policy, Policy),
+        policy=converted(control.policy(model).policy, Policy),
         since=_since(control, status),
         routes=report.routes,
     )
@@ -121,7 +120,7 @@ def _card(control: ControlPlane, status: ModelStatus) -> ModelFacts:
         alerts=list(status.open_alerts),
         gateways=[],
         versions=[],
-        policy=msgspec.convert(control.policy(status.model).policy, Policy),
+        policy=converted(control.policy(status.model).policy, Policy),
         since=_since(control, status),
     )
 

@@ -24,6 +24,7 @@ from homeostat.errors import (
 from homeostat.http.duplicates import has_duplicates
 from homeostat.http.errors import reply_of, status_of, unreadable
 from homeostat.http.operations import Operation, Parameter, Pool, Raw, Request
+from homeostat.records.decoding import decoder_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -63,7 +64,7 @@ class Endpoint:
         self._pools = pools
         self._most_bytes = most_bytes
         self._decoders = {
-            method: msgspec.json.Decoder(operation.body)
+            method: decoder_of(operation.body)
             for method, operation in self._operations.items()
             if operation.body is not None
         }

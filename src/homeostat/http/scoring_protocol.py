@@ -31,6 +31,7 @@ from homeostat.http.health import ReadyReply
 from homeostat.http.operations import MODEL, Operation, Pool, Raw, Request
 from homeostat.http.tables import TABLE_TYPES, Limits, Rows, about_rows, read_table, said_about_rows
 from homeostat.records import Signature
+from homeostat.records.decoding import decoder_of
 from homeostat.serving.gateway import Predictions
 from homeostat.serving.rows import typed_values
 
@@ -157,7 +158,7 @@ def _without_nan(content: bytes) -> bytes:
     return b'"'.join(parts).replace(b"\x02", rb"\"").replace(b"\x01", rb"\\")
 
 
-_DECODER = msgspec.json.Decoder(InvocationBody)
+_DECODER = decoder_of(InvocationBody)
 
 
 def decode(body: InvocationBody, signature: Signature, limits: Limits) -> Rows:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from homeostat.records import Arm, Policy, Rollout, RolloutState, Step, StepKind
+from homeostat.records.decoding import converted
 from homeostat.rollouts.evidence import Comparison, failure_log_evidence
 
 # Three e-processes may each take a candidate back, so they share the error that is allowed (Bonferroni).
@@ -225,4 +226,4 @@ def replay(inputs: dict[str, Any], rollout: Rollout, policy: Policy) -> Action:
         step_entered_at=datetime.fromisoformat(inputs["entered_at"]),
         promoted_at=None if promoted is None else datetime.fromisoformat(promoted),
     )
-    return decide(then, msgspec.convert(inputs["facts"], Facts), policy)
+    return decide(then, converted(inputs["facts"], Facts), policy)

@@ -12,6 +12,7 @@ import msgspec
 
 from homeostat import __version__
 from homeostat.errors import HomeostatError, InvalidInput, ServerUnreachable
+from homeostat.records.decoding import decoder_of
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ class Transport:
     def decoded(self, kind: type[T], content: bytes) -> T:
         """A reply as a record; fields that this release does not know are passed over."""
         try:
-            return msgspec.json.decode(content, type=kind)
+            return decoder_of(kind).decode(content)
         except msgspec.MsgspecError as error:
             raise self._unusable(f"its reply is none that this release understands ({error})") from error
 
@@ -109,7 +110,7 @@ class Transport:
         if reply.is_success:
             return reply
         try:
-            refusal = msgspec.json.decode(reply.content, type=ErrorReply)
+            refusal = decoder_of(ErrorReply).decode(reply.content)
         except msgspec.MsgspecError as error:
             raise self._unusable(f"it answered with status {reply.status_code} and no word of Homeostat's") from error
         raise error_of(refusal)

@@ -29,6 +29,7 @@ class RowDecoder:
     It knows the common case only: `decode` gives `None` for whatever is not plainly right, and whoever reads
     carefully then says what is wrong with it, or finds that nothing is.
 
+    >>> from homeostat.records import Task
     >>> features = (Feature(name="x", kind=Kind.NUMERIC), Feature(name="c", kind=Kind.CATEGORICAL))
     >>> decoder = RowDecoder(Signature(task=Task.REGRESSION, features=features, target="y"))
     >>> decoder.decode(b'{"features": {"c": "a", "x": 1}, "entity": "me"}')

@@ -15,6 +15,7 @@ import numpy as np
 from homeostat.errors import Conflict, NotFound, StaleRevision
 from homeostat.ports import M, R
 from homeostat.records import LabelBlock, Mutable, PredictionBlock, Record
+from homeostat.records.decoding import decoder_of
 from homeostat.records.ids import packed
 from homeostat.stores import arrow, packing, scanning
 from homeostat.stores.schema import SCHEMA, encode, model_of
@@ -112,7 +113,7 @@ class MemoryTransaction:
     def _put(self, record: Record) -> None:
         table = self._tables[record.table]
         # Through JSON and back, so that what is read is what a durable store would give.
-        kept = msgspec.json.decode(encode(record), type=type(record))
+        kept = decoder_of(type(record)).decode(encode(record))
         self._journal.append((record.table, record.key, table.get(record.key)))
         table[record.key] = kept
 

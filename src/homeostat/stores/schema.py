@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -26,6 +26,7 @@ from homeostat.records import (
     Stage,
     Version,
 )
+from homeostat.records.decoding import decoder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def encode(record: Record) -> bytes:
     try:
         body = msgspec.json.encode(record, enc_hook=_plain)
         # JSON has no NaN: a number that must be there would come back as null, and the record never again.
-        _decoder(type(record)).decode(body)
+        decoder_of(type(record)).decode(body)
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise InvalidInput(
             f"The {record.table} '{record.key}' can't be stored: {error}. Numbers must be finite.",
@@ -96,17 +97,12 @@ REMEMBERED = 1024
 
 @lru_cache(maxsize=REMEMBERED)
 def _remembered(kind: type[Record], body: bytes) -> Record:
-    return _decoder(kind).decode(body)
+    return decoder_of(kind).decode(body)
 
 
 def decode(kind: type[R], body: bytes) -> R:
     """A record from its JSON. The same bytes may give the same object: records are never changed in place."""
     return cast("R", _remembered(kind, body))
-
-
-@cache
-def _decoder(kind: type[Record]) -> msgspec.json.Decoder[Record]:
-    return msgspec.json.Decoder(kind)
 
 
 def _plain(value: Any) -> Any:

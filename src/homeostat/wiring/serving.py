@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import multiprocessing
 import os
@@ -182,6 +183,8 @@ def _run(server: Server, listener: socket.socket, *, on_started: Callable[[], No
             if on_started is not None and self.started:
                 on_started()
 
+    # A native library that breaks the process leaves at least where it was.
+    faulthandler.enable()
     server.start()
     running = Quiet(config)
     _watch_stop(server, running)

@@ -14,6 +14,7 @@ from homeostat.connectors.models.program import Step, check, gather, run, to_mat
 from homeostat.connectors.models.serving import Description, Raw, finished
 from homeostat.errors import CompilationFailed
 from homeostat.frames import Array, Floats
+from homeostat.records.decoding import decoder_of
 
 FORMAT = "linear"
 FILE = "linear.json"
@@ -81,7 +82,7 @@ class Linear:
 
     def __init__(self, description: Description, files: Mapping[str, bytes]) -> None:
         try:
-            weights = msgspec.json.decode(files[FILE], type=Weights)
+            weights = decoder_of(Weights).decode(files[FILE])
             self._coefficients = np.array(weights.coefficients, dtype=np.float64).T
         except (KeyError, ValueError, msgspec.DecodeError) as error:
             raise CompilationFailed(

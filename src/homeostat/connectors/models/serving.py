@@ -13,6 +13,7 @@ from homeostat import frames, records
 from homeostat.connectors.models.program import Step, gather
 from homeostat.errors import CompilationFailed, ScoringFailed, Unanswerable
 from homeostat.frames import Array, Floats
+from homeostat.records.decoding import decoder_of
 
 DESCRIPTION = "serving.json"
 LAYOUT = 1
@@ -111,11 +112,11 @@ def unseal(files: Mapping[str, bytes]) -> Description:
     if DESCRIPTION not in files:
         raise CompilationFailed(f"The version has no {DESCRIPTION}; register it anew.", files=sorted(files))
     try:
-        sealed = msgspec.json.decode(files[DESCRIPTION], type=_Sealed)
+        sealed = decoder_of(_Sealed).decode(files[DESCRIPTION])
         body = bytes(sealed.body)
         if hashlib.sha256(body).hexdigest() != sealed.sha256:
             raise CompilationFailed(f"{DESCRIPTION} was changed since it was written; register the version anew.")
-        description = msgspec.json.decode(body, type=Description)
+        description = decoder_of(Description).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CompilationFailed(
             f"{DESCRIPTION} can't be read ({error}); restore it from a backup, or register the version anew."

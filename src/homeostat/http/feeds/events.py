@@ -24,6 +24,7 @@ from homeostat.http.inference_protocol.messages import InferBody
 from homeostat.http.inference_protocol.tensors import columns_of_tensors, tensor_of
 from homeostat.http.operations import Request, is_printed
 from homeostat.records import Signature, Task
+from homeostat.records.decoding import converted, decoder_of
 from homeostat.serving.pairing import Side
 from homeostat.serving.rows import columns_of_instances
 from homeostat.serving.scoring import positive_index
@@ -109,7 +110,7 @@ def read_events(request: Request) -> list[Event] | None:
 def decoded(content: bytes, kind: Any) -> Any:
     """JSON as a type. Raises `InvalidRequest`."""
     try:
-        body = msgspec.json.decode(content, type=kind)
+        body = decoder_of(kind).decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise unreadable(error) from None
     if has_duplicates(content, body):
@@ -159,7 +160,7 @@ def asked(data: dict[str, Any], signature: Signature) -> Columns:
         columns = columns_of_instances(data["instances"], signature)
     elif "inputs" in data:
         try:
-            body = msgspec.convert(data, InferBody)
+            body = converted(data, InferBody)
         except msgspec.ValidationError as error:
             raise unreadable(error) from None
         columns = columns_of_tensors([tensor_of(one, None) for one in body.inputs], signature)
@@ -177,7 +178,7 @@ def answered(data: dict[str, Any], signature: Signature, rows: int) -> tuple[lis
         scores: list[Any] | None = None
     elif "outputs" in data:
         try:
-            given, scores = _of_tensors(msgspec.convert(data, _Response).outputs)
+            given, scores = _of_tensors(converted(data, _Response).outputs)
         except msgspec.ValidationError as error:
             raise unreadable(error) from None
     else:

@@ -18,13 +18,14 @@ from homeostat.errors import InvalidRequest, TooLarge
 from homeostat.http.duplicates import has_duplicates
 from homeostat.http.errors import unreadable
 from homeostat.http.inference_protocol.messages import InferBody, InputTensor, given
+from homeostat.records.decoding import decoder_of
 
 HEAD_LENGTH = "inference-header-content-length"
 ENCODING = "content-encoding"
 # Window sizes as zlib takes them: of gzip (RFC 1952), and of the zlib format, which "deflate" means (RFC 9110).
 WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 MOST_DIGITS = 12
-_HEAD = msgspec.json.Decoder(InferBody)
+_HEAD = decoder_of(InferBody)
 
 
 @dataclass(frozen=True, slots=True)
