@@ -10,7 +10,6 @@ import math
 import os
 import socket
 import sys
-import time
 from collections import Counter
 from contextlib import closing
 from itertools import islice
@@ -69,22 +68,6 @@ class Caller:
         self._socket.close()
 
 
-def resident(pid: int) -> int:
-    """How many bytes of memory a process holds."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
-
-
-def wait_until_settled(pid: int) -> None:
-    """Wait until a server that has just begun has loaded what its controllers need, which nobody else waits for."""
-    deadline, still, held = time.monotonic() + 60, 0, 0
-    while still < 6 and time.monotonic() < deadline:
-        time.sleep(0.5)
-        now = resident(pid)
-        still = still + 1 if abs(now - held) < MEGABYTE else 0
-        held = now
-
-
 def complaint(request: bytes, reply: tuple[int, dict[str, str], bytes], marker: str) -> str:
     """What is wrong with the answer to a bent request, or nothing."""
     status, headers, content = reply
@@ -102,7 +85,9 @@ def complaint(request: bytes, reply: tuple[int, dict[str, str], bytes], marker: 
     return ""
 
 
-def attack(server: Any, loads: ModuleType, bodies: ModuleType, count: int) -> tuple[Counter[int], list[str]]:
+def attack(
+    servers: ModuleType, server: Any, loads: ModuleType, bodies: ModuleType, count: int
+) -> tuple[Counter[int], list[str]]:
     """Bent requests with right ones between them; returns the statuses, and the ids of the right ones."""
     rows = loads.make_rows()[0].tolist()[:60]
     with Client(server.url) as client:
@@ -131,9 +116,9 @@ def attack(server: Any, loads: ModuleType, bodies: ModuleType, count: int) -> tu
                 assert said["probability"] == pytest.approx(known[place].probability, abs=1e-9)
             if number == max(count // 5, WARM):
                 # What is loaded and allotted once is there by now.
-                at_first = resident(pid)
+                at_first = servers.resident(pid)
     assert complaints == []
-    grown = resident(pid) - at_first
+    grown = servers.resident(pid) - at_first
     print(f"{count} bent requests: {dict(sorted(statuses.items()))}, {grown / MEGABYTE:.1f} MB more")
     assert grown < MOST_GROWTH, f"{grown / MEGABYTE:.1f} MB more than after the first fifth"
     return statuses, ids
@@ -151,8 +136,8 @@ def test_bent_requests_break_nothing(
     home = loads.copy_home(small_home, tmp_path / "home")
     with servers.running_server(home, **{"serve.log_level": "warning"}) as server:
         server.wait_ready()
-        wait_until_settled(server.process.pid)
-        statuses, ids = attack(server, loads, hostile_bodies, count)
+        servers.wait_until_settled(server.process.pid)
+        statuses, ids = attack(servers, server, loads, hostile_bodies, count)
         # They were bent indeed, and most were refused for it.
         assert sum(many for status, many in statuses.items() if status >= 400) > count / 2
         assert server.get("/readyz").status_code == 200

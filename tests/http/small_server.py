@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import skops.io
+import uvicorn
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -214,6 +218,36 @@ class SmallServer:
         """The newest label of each prediction."""
         blocks = self.server.system.log.labels_after(model, 0)
         return {id_: value for _, block in blocks for id_, value in zip(block.ids, block.values, strict=True)}
+
+
+class _Quiet(uvicorn.Server):
+    """Leaves signals to the tests."""
+
+    def install_signal_handlers(self) -> None: ...
+
+
+@contextmanager
+def listening(application: Any, protocol: type[Any]) -> Iterator[int]:
+    """The port of a real server in a thread, which speaks a protocol over sockets."""
+    config = uvicorn.Config(
+        application,
+        loop="uvloop",
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    server = _Quiet(config)
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield int(listener.getsockname()[1])
+        server.should_exit = True
+        thread.join(30)
 
 
 def form_of(parts: Sequence[tuple[str, str | None, bytes]], boundary: str = "limit") -> bytes:

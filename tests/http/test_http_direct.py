@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from types import ModuleType
 from typing import Any
 
 import pytest
-import uvicorn
 
 from homeostat.errors import StorageFailed
 from homeostat.http.direct import DirectPredictions
 from homeostat.http.plain_rows import PlainRows
-from homeostat.http.protocol import MOST_DIRECT, DirectProtocol
+from homeostat.http.protocol import BODY_SECONDS, MOST_DIRECT, bounded
 
 SPAM = {"links": 0.25, "length": -1.5}
 POST = b"POST /models/spam/predict HTTP/1.1\r\nhost: localhost\r\n"
 LOAN = {"amount": 12.5, "colour": "red", "member": True}
-
-
-class Quiet(uvicorn.Server):
-    """Leaves signals to the tests."""
-
-    def install_signal_handlers(self) -> None: ...
 
 
 class Counting:
@@ -76,29 +68,11 @@ def read_reply(file: Any) -> tuple[int, dict[str, str], bytes]:
 
 
 @pytest.fixture(scope="module")
-def running(used: Any) -> Iterator[Running]:
+def running(used: Any, small_servers: ModuleType) -> Iterator[Running]:
     """A real server in a thread, whose connections go the short way where they can."""
     direct = Counting(used.server.direct)
-    protocol = type("TestedProtocol", (DirectProtocol,), {"direct": direct})
-    config = uvicorn.Config(
-        used.server.application,
-        loop="uvloop",
-        http=protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-    )
-    server = Quiet(config)
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield Running(used, int(listener.getsockname()[1]), direct)
-        server.should_exit = True
-        thread.join(30)
+    with small_servers.listening(used.server.application, bounded(BODY_SECONDS, direct)) as port:
+        yield Running(used, port, direct)
 
 
 BODIES: dict[str, Any] = {

@@ -67,6 +67,7 @@ def value(server: Any, metric: str) -> float:
 
 
 def test_one_row_and_many_are_logged_once_each(watching: Any) -> None:
+    written = value(watching, "prediction_log_written_total")
     given = row("p-1", score=0.7, entity="anna", event_time="2025-03-01T12:00:00Z", latency_ms=3.5)
     for body, accepted, duplicates in ((given, 1, 0), ([given, row("p-2", score=0.2), row("p-2")], 1, 2)):
         answer = watching.post(PATH, body)
@@ -96,6 +97,8 @@ def test_one_row_and_many_are_logged_once_each(watching: Any) -> None:
     assert (found["p-2"]["score"], found["p-2"]["entity"]) == (0.2, "p-2")
     assert (found["p-3"]["output"], found["p-3"]["score"]) == ("0", 0.4)
     assert value(watching, 'predictions_ingested_total{model="far",outcome="accepted"}') >= 3
+    # What is taken in is written once, and counts once.
+    assert value(watching, "prediction_log_written_total") == written + 3
     assert value(watching, 'predictions_ingested_total{model="far",outcome="duplicate"}') == 2
 
 

@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
@@ -73,12 +72,6 @@ def request(method: str, path: str, body: bytes = b"") -> bytes:
     return head.encode() + body
 
 
-def resident(pid: int) -> int:
-    """How many bytes of memory a process holds."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
-
-
 def open_files(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
@@ -127,16 +120,6 @@ def half_requests(attacker: Attacker, count: int) -> None:
             stack.enter_context(closing(attacker.connect())).sendall(halves[place % len(halves)])
 
 
-def wait_until_settled(pid: int) -> None:
-    """Wait until a server that has just begun has loaded what its controllers need, which nobody else waits for."""
-    deadline, still, held = time.monotonic() + 60, 0, 0
-    while still < 6 and time.monotonic() < deadline:
-        time.sleep(0.5)
-        now = resident(pid)
-        still = still + 1 if abs(now - held) < MEGABYTE else 0
-        held = now
-
-
 def hostile(attacker: Attacker, size: int) -> None:
     """All of it, so many times."""
     assert long_bodies(attacker, max(2, size // 250)) == {413: max(2, size // 250)}
@@ -176,10 +159,10 @@ def test_a_server_keeps_its_size_whatever_it_is_sent(servers: ModuleType, tmp_pa
         assert server.post("/models/iris/predict", GOOD).status_code == 200
         # What is loaded and allotted once is there before it is measured.
         hostile(attacker, 100)
-        wait_until_settled(pid)
-        before, files, series = resident(pid), open_files(pid), server.get("/metrics").text.count("\n")
+        servers.wait_until_settled(pid)
+        before, files, series = servers.resident(pid), open_files(pid), server.get("/metrics").text.count("\n")
         hostile(attacker, size)
-        grown = resident(pid) - before
+        grown = servers.resident(pid) - before
         assert grown < MOST_GROWTH, f"{grown / MEGABYTE:.1f} MB more than before"
         assert open_files(pid) <= files + 5
         assert server.get("/metrics").text.count("\n") <= series + 5

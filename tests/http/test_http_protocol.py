@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from types import ModuleType
 from typing import Any
 
 import pytest
-import uvicorn
 
 from homeostat.http import protocol
 
@@ -22,37 +21,13 @@ CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
 PART = b"y" * 100_000
 
 
-class Quiet(uvicorn.Server):
-    """Leaves signals to the tests."""
-
-    def install_signal_handlers(self) -> None: ...
-
-
 @pytest.fixture(scope="module")
-def port(app: Any) -> Iterator[int]:
+def port(app: Any, small_servers: ModuleType) -> Iterator[int]:
     """The port of a real server in a thread, whose callers may dally for a second only."""
-    patched = pytest.MonkeyPatch()
-    patched.setattr(protocol, "HEAD_SECONDS", 1.0)
-    config = uvicorn.Config(
-        app.server.application,
-        loop="uvloop",
-        http=protocol.bounded(1.0),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-    )
-    server = Quiet(config)
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield int(listener.getsockname()[1])
-        server.should_exit = True
-        thread.join(30)
-    patched.undo()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(protocol, "HEAD_SECONDS", 1.0)
+        with small_servers.listening(app.server.application, protocol.bounded(1.0, app.server.direct)) as found:
+            yield found
 
 
 def connect(port: int) -> socket.socket:

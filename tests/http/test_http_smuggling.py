@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
+from types import ModuleType
 from typing import Any
 
 import pytest
-import uvicorn
 
-from homeostat.http.protocol import BoundedProtocol
+from homeostat.http.protocol import BODY_SECONDS, bounded
 
 # What a smuggler wants answered: it must never be.
 SECOND = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -26,24 +24,10 @@ LENGTH = str(len(SECOND)).encode()
 
 
 @pytest.fixture(scope="module")
-def port(app: Any) -> Iterator[int]:
+def port(app: Any, small_servers: ModuleType) -> Iterator[int]:
     """The port of a real server in a thread."""
-
-    class Quiet(uvicorn.Server):
-        def install_signal_handlers(self) -> None: ...
-
-    config = uvicorn.Config(
-        app.server.application, loop="uvloop", http=BoundedProtocol, ws="none", lifespan="off", log_config=None
-    )
-    server = Quiet(config)
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield int(listener.getsockname()[1])
-        server.should_exit = True
-        thread.join(30)
+    with small_servers.listening(app.server.application, bounded(BODY_SECONDS, app.server.direct)) as found:
+        yield found
 
 
 def answers(port: int, content: bytes) -> list[int]:

@@ -155,8 +155,9 @@ class DataPlane:
 
     def default_model(self) -> str:
         """The model that is meant where none is named. Raises `UnknownModel`."""
-        if self._default_model:
-            return self._default_model
+        at_hand = self.default_at_hand()
+        if at_hand is not None:
+            return at_hand
         known = list(self.gateway.held()) or [model.name for model in self._control.models()]
         if len(known) != 1:
             raise UnknownModel(

@@ -194,7 +194,7 @@ class DirectPredictions:
         for route, requests in routes.items():
             self._metrics.count_http("POST", route, 200, requests)
         for version, taken in seconds.items():
-            self._metrics.observe_answers(group[0].model, version, taken)
+            self._metrics.observe_requests(group[0].model, {version: len(taken)}, 200, taken)
 
     @staticmethod
     def _refuse(request: DirectRequest, request_id: bytes, error: HomeostatError) -> None:

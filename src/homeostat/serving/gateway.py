@@ -60,7 +60,7 @@ class Gateway:
         log: PredictionLog,
         new_ids: Callable[[datetime, int], list[str]],
         on_integrity_error: Callable[[IntegrityError, datetime], None],
-        later: Callable[[int, Callable[[], None]], None] | None = None,
+        later: Callable[[int, Callable[[], object]], None] | None = None,
     ) -> None:
         """`later` is given what shadows have to do for so many rows; without it they score before the answer."""
         self._latest_route = latest_route
@@ -151,8 +151,7 @@ class Gateway:
         Raises `UnknownModel`, `UnknownVersion`, `NotServing`, or `IntegrityError` where a named version was changed.
         """
         if version is None:
-            held = self._snapshots.get(model) or self.refresh(model, now=now)
-            return self._alone.get(model, held)
+            return self.at_hand(model) or self.refresh(model, now=now)
         loaded = self._load_named(model, version, now)
         arm = Arm(name=NAMED_ARM, version=version, weight=1.0)
         route = Route(model=model, number=0, arms=(arm,), salt=model, at=now, reason="named by the caller")
@@ -220,12 +219,6 @@ class Gateway:
         ids = [next(made) if id_ is None else id_ for id_ in ids]
         asked = self._asked(model, rows, snapshot, now, ids, entities, None)
         answered = answer(snapshot, asked, each=True)
-        if len(answered.errors) == len(asked.ids):
-            if answered.failed:
-                self._log.append(answered.failed)
-            empty = np.empty(0, dtype=object)
-            nothing = Predictions(empty, empty, np.empty(0), np.empty(0, np.int64), empty, snapshot.route.number)
-            return nothing, answered.errors
         return self._logged(snapshot, answered, each=True), answered.errors
 
     def _asked(
@@ -253,13 +246,14 @@ class Gateway:
 
     def _logged(self, snapshot: Snapshot, answered: Answered, *, each: bool) -> Predictions:
         served = answered.served
-        is_alone = len(snapshot.arms) == 1 and not snapshot.shadows
-        if is_alone or self._later is None:
-            more = () if is_alone else beside(snapshot, answered, each=each)
-            self._log.append([served, *answered.failed, *more])
-        else:
-            self._log.append([served, *answered.failed])
-            self._later(served.rows, lambda: self._log_beside(snapshot, answered))
+        blocks = [served, *answered.failed] if served.rows else answered.failed
+        has_beside = bool(served.rows) and (len(snapshot.arms) > 1 or bool(snapshot.shadows))
+        if has_beside and self._later is None:
+            blocks = [*blocks, *beside(snapshot, answered, each=each)]
+        if blocks:
+            self._log.append(blocks)
+        if has_beside and self._later is not None:
+            self._later(served.rows, lambda: self._log.append(beside(snapshot, answered, each=True)))
         return Predictions(
             ids=served.ids,
             output=served.output,
@@ -268,9 +262,6 @@ class Gateway:
             arm=served.arm,
             route=snapshot.route.number,
         )
-
-    def _log_beside(self, snapshot: Snapshot, answered: Answered) -> None:
-        self._log.append(beside(snapshot, answered, each=True))
 
 
 def _names(values: Sequence[Any]) -> npt.NDArray[Any]:

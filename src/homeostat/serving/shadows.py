@@ -19,13 +19,13 @@ class ShadowQueue:
     def __init__(self, on_left_out: Callable[[int], None], *, most_rows: int = MOST_ROWS) -> None:
         self._on_left_out = on_left_out
         self._most_rows = most_rows
-        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
         self._rows = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def put(self, rows: int, work: Callable[[], None]) -> None:
+    def put(self, rows: int, work: Callable[[], object]) -> None:
         """Let work for so many rows wait. Never blocks, never raises."""
         with self._changed:
             if self._closed or (self._waiting and self._rows + rows > self._most_rows):

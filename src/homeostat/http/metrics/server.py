@@ -121,14 +121,13 @@ class ServerMetrics:
 
         self._requests, self._rows = counter(REQUESTS), counter(ROWS)
         self._seconds = histogram(SECONDS, DURATIONS)
-        self._written, self._dropped, self._failed = counter(WRITTEN), counter(DROPPED), counter(FAILED)
         self._left_out = counter(LEFT_OUT)
         self._of_log = {
-            "written": self._written,
+            "written": counter(WRITTEN),
             "spilled": counter(SPILLED),
             "replayed": counter(REPLAYED),
-            "dropped": self._dropped,
-            "failed": self._failed,
+            "dropped": counter(DROPPED),
+            "failed": counter(FAILED),
         }
         # Of processes that are gone nothing waits any more.
         self._queued = Gauge(QUEUED.name, QUEUED.meaning, registry=self._registry, multiprocess_mode="livesum")
@@ -162,28 +161,22 @@ class ServerMetrics:
         `answered` says how many rows each version answered: `{3: 1}` for one row, several entries for a batch that a
         rollout split, `{3: 0}` where version 3 was asked and failed, `{}` where none was asked.
         """
+        self.observe_requests(model, answered, status, (seconds,))
+
+    def observe_requests(self, model: str, answered: Mapping[int, int], status: int, seconds: Sequence[float]) -> None:
+        """Count several requests to score that ended alike, with the time that each took."""
         if status < FIRST_ERROR:
             self.admit(model, (number for number, rows in answered.items() if rows))
         named = model if model in self._known_models else NOBODY
         known = [number for number in answered if (model, number) in self._known_versions]
         version = SEVERAL if len(known) > 1 else str(known[0]) if known else NOBODY
-        self._child(self._requests, named, version, _status(status)).inc()
-        self._child(self._seconds, named).observe(max(0.0, seconds))
-        for number in known:
-            if answered[number]:
-                self._child(self._rows, named, str(number)).inc(answered[number])
-
-    def observe_answers(self, model: str, version: int, seconds: Sequence[float]) -> None:
-        """Count requests of one row that a version answered, with the time that each took."""
-        self.admit(model, (version,))
-        named = model if model in self._known_models else NOBODY
-        number = str(version) if (model, version) in self._known_versions else NOBODY
-        self._child(self._requests, named, number, "200").inc(len(seconds))
+        self._child(self._requests, named, version, _status(status)).inc(len(seconds))
         duration = self._child(self._seconds, named)
         for one in seconds:
             duration.observe(max(0.0, one))
-        if number:
-            self._child(self._rows, named, number).inc(len(seconds))
+        for number in known:
+            if answered[number]:
+                self._child(self._rows, named, str(number)).inc(answered[number])
 
     def count_log(self, kind: str, rows: int) -> None:
         """Count rows by what became of them: written, spilled, replayed, dropped or failed."""
@@ -209,7 +202,6 @@ class ServerMetrics:
         for outcome, rows in (("accepted", accepted), ("duplicate", duplicates)):
             if rows:
                 self._child(self._ingested, named, outcome).inc(rows)
-        self._written.inc(accepted)
 
     def count_events(self, outcome: str, events: int) -> None:
         """Count events that were paired, wait for their other half, or were dropped without it."""
