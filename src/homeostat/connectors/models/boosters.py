@@ -29,7 +29,8 @@ WRAPPERS = frozenset(
 NAMED_ONLY = frozenset({"multi:softmax", "binary:hinge"})
 TREES = ("gbtree", "dart")
 BINARY = 2
-TRIAL_SECONDS = 60
+# The libraries alone take seconds to load, many on a busy machine; a file that never ends is what it is for.
+TRIAL_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -307,6 +308,7 @@ def survives(content: bytes, library: str) -> bool:
     """Whether the library can read the file and answer with it, tried in a process of its own.
 
     LightGBM ends the whole process where a number in its text is none, so a server must not be the first to try.
+    Raises `CompilationFailed` where it is still trying after `TRIAL_SECONDS`.
     """
     command = [sys.executable, "-c", _TRIAL, library]
     try:
@@ -315,7 +317,10 @@ def survives(content: bytes, library: str) -> bool:
             command, input=content, capture_output=True, timeout=TRIAL_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return False
+        raise CompilationFailed(
+            f"{library} was still reading this model after {TRIAL_SECONDS} s. Save the model anew, or try it on a "
+            "machine that is less busy."
+        ) from None
     return done.returncode == 0
 
 
