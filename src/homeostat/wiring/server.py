@@ -40,6 +40,7 @@ from homeostat.serving.follower import RouteFollower
 from homeostat.serving.shadows import ShadowQueue
 from homeostat.settings import Settings
 from homeostat.wiring import simulation
+from homeostat.wiring.acting import act
 from homeostat.wiring.log_findings import tell_of_log
 from homeostat.wiring.remote_calls import open_grpc
 from homeostat.wiring.system import System, open_system
@@ -57,7 +58,7 @@ _LOG = logging.getLogger("homeostat.server")
 
 
 class Role(StrEnum):
-    """What a process does: everything, or one half of it. A worker serves all paths and leaves acting to the first."""
+    """What a process does: everything, or one half of it. A worker serves all paths and leaves acting to another."""
 
     ALL = "all"
     WORKER = "worker"
@@ -93,6 +94,7 @@ class Server:
     application: Application
     follower: RouteFollower | None
     keys: KeyRing
+    metrics: ServerMetrics
     acts: bool
     ticks_by_itself: bool
     stop: threading.Event
@@ -115,7 +117,7 @@ class Server:
             self._run("routes", self._follow)
         self._run("keys", lambda: self.keys.run(self.stop, self.settings.serve.follow_seconds))
         if self.acts and self.ticks_by_itself:
-            self._run("controllers", self._act)
+            self._run("controllers", lambda: act(self.system, self.stop, self.work))
         if self.grpc is not None:
             self.grpc.start()
         # What was loaded stays: looking through it for garbage again and again took a seventh of the time of requests.
@@ -131,18 +133,6 @@ class Server:
     def _follow(self) -> None:
         if self.follower is not None:
             self.follower.run(self.stop, self.settings.serve.follow_seconds)
-
-    def _act(self) -> None:
-        # Half of a start, and nothing that answers needs it.
-        import_module("scipy.stats")
-        while not self.stop.is_set():
-            try:
-                self.system.tick()
-            except Exception:
-                # A store that is away, or whatever else: the next pass may find it well again.
-                _LOG.exception("A pass of the controllers broke.")
-            self.work.wait(self.settings.serve.tick_seconds)
-            self.work.clear()
 
     def close(self) -> None:
         """Stop the threads, give back leases, and close the stores. What was answered is written already."""
@@ -190,6 +180,7 @@ def build_server(
         on_route=on_route,
         on_run=work.set,
         is_server=True,
+        acts=role.acts,
         # A simulation replays exactly, so that there everything happens in its place.
         shadows=None if simulated else ShadowQueue(metrics.count_shadows_left_out),
     )
@@ -258,6 +249,7 @@ def build_server(
         ),
         follower=followed[0] if followed else None,
         keys=keys,
+        metrics=metrics,
         acts=role.acts,
         ticks_by_itself=not simulated,
         stop=stop,
