@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import math
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -124,6 +126,8 @@ class Server:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GARBAGE)
+        gc.enable()
+        _give_back_memory()
 
     def _run(self, name: str, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=f"homeostat-{name}", daemon=True)
@@ -151,6 +155,14 @@ class Server:
             return
         self.system.close()
         _LOG.info("stopped")
+
+
+def _give_back_memory() -> None:
+    """Hand what loading needed and freed back to the system, where the C library can: else it is kept for good."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        # https://man7.org/linux/man-pages/man3/malloc_trim.3.html
+        trim(0)
 
 
 def build_server(
@@ -349,8 +361,6 @@ class Held:
 
 
 def _pages(system: System, *, address: str, simulated: bool) -> list[Operation]:
-    from homeostat.dashboard.pages import render_error, render_model, render_overview
-
     def facts(models: list[Any]) -> PageFacts:
         return PageFacts(
             models=models,
@@ -363,10 +373,15 @@ def _pages(system: System, *, address: str, simulated: bool) -> list[Operation]:
 
     held = Held(PAGE_SECONDS)
 
+    # Pages load when somebody first looks at one: a tenth of a start, and nothing that answers needs them.
     def overview(_request: Request) -> Raw:
+        from homeostat.dashboard.pages import render_overview
+
         return Raw(held.get("", lambda: render_overview(facts(read_all(system.control))).encode()), HTML)
 
     def model(request: Request) -> Raw:
+        from homeostat.dashboard.pages import render_error, render_model
+
         name = request.path["model"]
         try:
             page = held.get(name, lambda: render_model(facts([read_facts(system.control, name)])).encode())
