@@ -130,7 +130,7 @@ def supports(port: int, body: Body, right: float) -> str:
 
 @dataclass(frozen=True)
 class Many:
-    """One process with many models: seconds until all are served, and bytes."""
+    """One serving process with many models: seconds until all are served, and bytes, its controllers left out."""
 
     models: int
     seconds: float
@@ -171,7 +171,7 @@ def _start_and_ask(home: Path, models: int, core: int | None) -> tuple[float, in
             status, _, _ = ask_once(server.port, model.by_name(f"/models/model-{number}/predict"))
             if status != 200:
                 raise NoAnswer(f"model-{number} answers with {status}")
-        return server.seconds, server.memory().resident
+        return server.seconds, server.memory(alone=True).resident
 
 
 def import_seconds(tries: int = 7) -> float:

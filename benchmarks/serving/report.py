@@ -190,8 +190,8 @@ def others(results: Results) -> Table:
         share = many.resident / many.files
         rows += [
             [f"start until {many.models} models are ready", f"{many.seconds:.2f} s"],
-            [f"RSS of one process with {many.models} models", f"{many.resident / MEGABYTE:,.0f} MB"],
-            ["RSS of one process with one model", f"{many.resident_of_one / MEGABYTE:,.0f} MB"],
+            [f"RSS of the serving process with {many.models} models", f"{many.resident / MEGABYTE:,.0f} MB"],
+            ["RSS of the serving process with one model", f"{many.resident_of_one / MEGABYTE:,.0f} MB"],
             ["files of these models, in sum", f"{many.files / MEGABYTE:,.0f} MB ({share:.1f} times that is the RSS)"],
         ]
         if many.models > 1:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -56,6 +57,11 @@ class Memory:
 def clean_environment() -> dict[str, str]:
     """The environment without anybody's Homeostat settings."""
     return {name: value for name, value in os.environ.items() if not name.startswith("HOMEOSTAT_")}
+
+
+def compiled() -> dict[str, str]:
+    """Lets Python keep what it compiles, as it does for whatever was installed: else each start compiles all anew."""
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "bench-bytecode")}
 
 
 def free_port() -> int:
@@ -136,10 +142,10 @@ class Server:
             time.sleep(0.25)
             quiet = quiet + 1 if self.cpu_seconds() - before <= 0.03 else 0
 
-    def memory(self) -> Memory:
-        """What it holds with its children. A process that ends meanwhile counts as nothing."""
+    def memory(self, *, alone: bool = False) -> Memory:
+        """What it holds with its children, or `alone`. A process that ends meanwhile counts as nothing."""
         resident = proportional = 0
-        for pid in (self.process.pid, *children_of(self.process.pid)):
+        for pid in (self.process.pid, *(() if alone else children_of(self.process.pid))):
             with suppress(OSError):
                 for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
                     name, _, value = line.partition(":")
@@ -179,7 +185,7 @@ def running(
         process = subprocess.Popen(
             [*Cores.on(core), *command],
             cwd=folder,
-            env={**clean_environment(), **one_thread, **environment},
+            env={**clean_environment(), **one_thread, **environment, **compiled()},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

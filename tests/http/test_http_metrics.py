@@ -295,6 +295,7 @@ def test_nothing_known_is_absent(small_systems) -> None:
     assert value(found, "ml_pipeline_updates_total", model="mail", outcome="failed") == 0
     empty = open_system(load(environment={}), in_memory=True)
     given = ("prediction_", "inference_events_waiting", "shadow_rows_left_out_total", "http_requests_refused_")
+    given += ("controllers_restarts_total",)
     assert {name: number for (name, _), number in state_of(empty).items() if not name.startswith(given)} == {
         "homeostat_state_up": 1,
         "ml_models_total": 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from functools import cached_property
 from typing import Any, ClassVar
 
 import msgspec
@@ -53,7 +54,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     nullable: bool = True
 
 
-class Signature(msgspec.Struct, frozen=True, kw_only=True):
+class Signature(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What a version takes and gives.
 
     `classes` are the labels in the order of the score columns; empty for regression. `positive` is the class that
@@ -66,10 +67,16 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
     classes: tuple[str, ...] = ()
     positive: str | None = None
 
-    @property
+    # Asked for with every row that is answered; a signature never changes.
+    @cached_property
     def kinds(self) -> dict[str, Kind]:
-        """The kind of each feature, in order."""
+        """The kind of each feature, in order. Not to be changed."""
         return {feature.name: feature.kind for feature in self.features}
+
+    @cached_property
+    def is_numeric(self) -> bool:
+        """Whether every feature is held as a number."""
+        return all(feature.kind.is_number for feature in self.features)
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -29,6 +29,12 @@ class LoadedVersion:
 
     version: Version
     predictor: Predictor
+    # Asking a protocol whether an object follows it costs as much as a tenth of an answer.
+    _of_matrix: MatrixPredictor | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        of_matrix = self.predictor if isinstance(self.predictor, MatrixPredictor) else None
+        object.__setattr__(self, "_of_matrix", of_matrix)
 
     def score(self, columns: Columns) -> Scored:
         """Outputs for some rows. Whatever a model raises becomes `ScoringFailed`."""
@@ -48,15 +54,11 @@ class LoadedVersion:
         return interpret(raw, signature, float(self.version.parameters.get("threshold", DEFAULT_THRESHOLD)))
 
     def _outputs(self, columns: Columns) -> npt.NDArray[Any]:
-        predictor = self.predictor
+        of_matrix = self._of_matrix
         # Numbers that lie side by side need no look at each column.
-        if (
-            columns.matrix is not None
-            and isinstance(predictor, MatrixPredictor)
-            and predictor.matrix_features == tuple(columns)
-        ):
-            return predictor.predict_matrix(columns.matrix)
-        return predictor.predict(finite(columns.select(self.version.signature.kinds)))
+        if of_matrix is not None and columns.matrix is not None and of_matrix.matrix_features == tuple(columns):
+            return of_matrix.predict_matrix(columns.matrix)
+        return self.predictor.predict(finite(columns.select(self.version.signature.kinds)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def _type_of(feature: Feature) -> Any:
 def columns_of_rows(rows: Sequence[Sequence[Any]], signature: Signature) -> Columns:
     """Typed columns of rows that were decoded for a signature; `None` is a missing value."""
     names = list(signature.kinds)
-    if all(kind.is_number for kind in signature.kinds.values()):
+    if signature.is_numeric:
         return Columns.of_matrix(names, np.array(rows, dtype=np.float64).reshape(len(rows), len(names)))
     columns: dict[str, Any] = {}
     for (name, kind), values in zip(signature.kinds.items(), zip(*rows, strict=True), strict=True):

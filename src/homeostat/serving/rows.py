@@ -20,14 +20,14 @@ PLAIN_NUMBERS = {float, int, type(None)}
 
 def checked_columns(rows: Any, signature: Signature) -> Columns:
     """The features of some rows, from any data frame, as the signature has them. Raises `InvalidFeatures`."""
-    kinds = signature.kinds
-    columns = _checked(rows, kinds) if isinstance(rows, Columns) else to_columns(rows, kinds)
+    columns = _checked(rows, signature) if isinstance(rows, Columns) else to_columns(rows, signature.kinds)
     _check_missing(columns, signature)
     return columns
 
 
-def _checked(rows: Columns, kinds: dict[str, Kind]) -> Columns:
-    if rows.matrix is not None and list(rows) == list(kinds) and all(kind.is_number for kind in kinds.values()):
+def _checked(rows: Columns, signature: Signature) -> Columns:
+    kinds = signature.kinds
+    if rows.matrix is not None and signature.is_numeric and list(rows) == list(kinds):
         return rows
     absent = [name for name in kinds if name not in rows]
     if absent:

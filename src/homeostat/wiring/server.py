@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import math
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +42,7 @@ from homeostat.serving.follower import RouteFollower
 from homeostat.serving.shadows import ShadowQueue
 from homeostat.settings import Settings
 from homeostat.wiring import simulation
+from homeostat.wiring.acting import act
 from homeostat.wiring.log_findings import tell_of_log
 from homeostat.wiring.remote_calls import open_grpc
 from homeostat.wiring.system import System, open_system
@@ -57,7 +60,7 @@ _LOG = logging.getLogger("homeostat.server")
 
 
 class Role(StrEnum):
-    """What a process does: everything, or one half of it. A worker serves all paths and leaves acting to the first."""
+    """What a process does: everything, or one half of it. A worker serves all paths and leaves acting to another."""
 
     ALL = "all"
     WORKER = "worker"
@@ -93,6 +96,7 @@ class Server:
     application: Application
     follower: RouteFollower | None
     keys: KeyRing
+    metrics: ServerMetrics
     acts: bool
     ticks_by_itself: bool
     stop: threading.Event
@@ -115,13 +119,15 @@ class Server:
             self._run("routes", self._follow)
         self._run("keys", lambda: self.keys.run(self.stop, self.settings.serve.follow_seconds))
         if self.acts and self.ticks_by_itself:
-            self._run("controllers", self._act)
+            self._run("controllers", lambda: act(self.system, self.stop, self.work))
         if self.grpc is not None:
             self.grpc.start()
         # What was loaded stays: looking through it for garbage again and again took a seventh of the time of requests.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GARBAGE)
+        gc.enable()
+        _give_back_memory()
 
     def _run(self, name: str, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=f"homeostat-{name}", daemon=True)
@@ -131,18 +137,6 @@ class Server:
     def _follow(self) -> None:
         if self.follower is not None:
             self.follower.run(self.stop, self.settings.serve.follow_seconds)
-
-    def _act(self) -> None:
-        # Half of a start, and nothing that answers needs it.
-        import_module("scipy.stats")
-        while not self.stop.is_set():
-            try:
-                self.system.tick()
-            except Exception:
-                # A store that is away, or whatever else: the next pass may find it well again.
-                _LOG.exception("A pass of the controllers broke.")
-            self.work.wait(self.settings.serve.tick_seconds)
-            self.work.clear()
 
     def close(self) -> None:
         """Stop the threads, give back leases, and close the stores. What was answered is written already."""
@@ -161,6 +155,14 @@ class Server:
             return
         self.system.close()
         _LOG.info("stopped")
+
+
+def _give_back_memory() -> None:
+    """Hand what loading needed and freed back to the system, where the C library can: else it is kept for good."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        # https://man7.org/linux/man-pages/man3/malloc_trim.3.html
+        trim(0)
 
 
 def build_server(
@@ -190,6 +192,7 @@ def build_server(
         on_route=on_route,
         on_run=work.set,
         is_server=True,
+        acts=role.acts,
         # A simulation replays exactly, so that there everything happens in its place.
         shadows=None if simulated else ShadowQueue(metrics.count_shadows_left_out),
     )
@@ -258,6 +261,7 @@ def build_server(
         ),
         follower=followed[0] if followed else None,
         keys=keys,
+        metrics=metrics,
         acts=role.acts,
         ticks_by_itself=not simulated,
         stop=stop,
@@ -357,8 +361,6 @@ class Held:
 
 
 def _pages(system: System, *, address: str, simulated: bool) -> list[Operation]:
-    from homeostat.dashboard.pages import render_error, render_model, render_overview
-
     def facts(models: list[Any]) -> PageFacts:
         return PageFacts(
             models=models,
@@ -371,10 +373,15 @@ def _pages(system: System, *, address: str, simulated: bool) -> list[Operation]:
 
     held = Held(PAGE_SECONDS)
 
+    # Pages load when somebody first looks at one: a tenth of a start, and nothing that answers needs them.
     def overview(_request: Request) -> Raw:
+        from homeostat.dashboard.pages import render_overview
+
         return Raw(held.get("", lambda: render_overview(facts(read_all(system.control))).encode()), HTML)
 
     def model(request: Request) -> Raw:
+        from homeostat.dashboard.pages import render_error, render_model
+
         name = request.path["model"]
         try:
             page = held.get(name, lambda: render_model(facts([read_facts(system.control, name)])).encode())

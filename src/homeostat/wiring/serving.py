@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from homeostat.errors import InvalidSettings, StorageFailed
 from homeostat.keys.rules import PREFIX as KEY_PREFIX
 from homeostat.settings import Settings
+from homeostat.wiring.acting import ControllersProcess
 from homeostat.wiring.logs import log_as_json
 from homeostat.wiring.server import Role, Server, build_server
 
@@ -69,17 +70,30 @@ def run_server(
         shutil.rmtree(shared, ignore_errors=True)
         shared.mkdir(parents=True, exist_ok=True)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)
-    server = build_server(settings, role=role, simulated=simulated, name=_name(listener, 0), address=url)
+    # A simulation replays exactly, so that there everything happens in its place: in one process.
+    apart = role is Role.ALL and not simulated
+    own = Role.WORKER if apart else role
+    server = build_server(settings, role=own, simulated=simulated, name=_name(listener, 0), address=url)
     workers = Workers(settings, listener, role)
     workers.start(settings.serve.workers - 1)
+    controllers = ControllersProcess(
+        settings,
+        count_log=server.metrics.count_log,
+        count_restart=server.metrics.count_controllers_restart,
+        is_stopping=server.stopping.is_set,
+    )
 
     def listening() -> None:
         on_listening(Listening(url, os.getpid(), token_file))
         _LOG.info("listening", extra={"said": {"url": url, "workers": settings.serve.workers, "role": role.value}})
+        if apart:
+            # Not before: its start would take the processor that this one needs to load its models.
+            controllers.start()
 
     try:
         _run(server, listener, on_started=listening)
     finally:
+        controllers.stop()
         workers.stop()
         listener.close()
 

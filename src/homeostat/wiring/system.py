@@ -21,6 +21,7 @@ from homeostat.connectors import models as connector
 from homeostat.control_plane.service import ControlPlaneService
 from homeostat.controllers.clock import SystemClock
 from homeostat.controllers.heal import HealController
+from homeostat.controllers.looks import TURN_SECONDS, Looks
 from homeostat.controllers.loop import Controller, Loop
 from homeostat.controllers.monitor import MonitorController
 from homeostat.controllers.retrain import RetrainController
@@ -55,8 +56,6 @@ from homeostat.serving.answering import LoadedVersion
 from homeostat.serving.gateway import Gateway, Predictions
 from homeostat.serving.shadows import ShadowQueue
 from homeostat.settings import Settings
-
-TURN_SECONDS = 10.0
 
 
 class ModelCompiler:
@@ -238,12 +237,16 @@ def open_system(
     on_route: Callable[[str], None] | None = None,
     on_run: Callable[[], None] | None = None,
     is_server: bool = False,
+    serves: bool = True,
+    acts: bool = True,
     shadows: ShadowQueue | None = None,
 ) -> System:
     """Open the stores of a home folder (or fresh ones in memory) and wire all services over them.
 
     In a server the controllers write down what people look at, `on_route` is called when this process changed a
     route, and `on_run` when there is work for the controllers. Without a server both happen in the caller's thread.
+    A process of a server that does not serve loads no route; one that does not act asks the controllers, which run
+    elsewhere, to look.
     With `shadows` those score behind the answer instead of before it.
     """
     clock = clock or SystemClock()
@@ -281,7 +284,8 @@ def open_system(
     )
 
     def follow_route(model: str) -> None:
-        gateway.refresh(model, now=clock.now())
+        if serves:
+            gateway.refresh(model, now=clock.now())
         if on_route is not None:
             on_route(model)
 
@@ -330,10 +334,10 @@ def open_system(
         rollouts=rollouts,
         retraining=retraining,
         alerts=alerts,
-        tick=tick,
+        tick=tick if acts else Looks(store).have,
         tally=tally,
         on_route=follow_route,
-        on_run=on_run or (lambda: None),
+        on_run=(on_run or (lambda: None)) if acts else Looks(store).wake,
         is_gone=lambda report: is_gone(f"{report.name.rpartition(':')[0]}:{report.pid}:"),
         on_integrity_error=lambda error: on_integrity_error(error, clock.now()),
         keys=Keys(store),

@@ -62,6 +62,9 @@ REFUSED = Described(
     "http_requests_refused_total", "counter", ("reason",), "Requests refused by a limit, by the setting that says it."
 )
 REASONS = ("requests_per_second", "concurrent_requests", "bodies_bytes")
+RESTARTS = Described(
+    "controllers_restarts_total", "counter", (), "Times the controllers' process had died and was started again."
+)
 SERVER_METRICS = (
     REQUESTS,
     ROWS,
@@ -80,6 +83,7 @@ SERVER_METRICS = (
     EVENTS_WAITING,
     HTTP,
     REFUSED,
+    RESTARTS,
 )
 
 # Empty labels are none: what a client made up becomes no series.
@@ -138,6 +142,7 @@ class ServerMetrics:
             EVENTS_WAITING.name, EVENTS_WAITING.meaning, registry=self._registry, multiprocess_mode="livesum"
         )
         self._http, self._refused = counter(HTTP), counter(REFUSED)
+        self._restarts = counter(RESTARTS)
         self._known_models: set[str] = set()
         self._known_versions: set[tuple[str, int]] = set()
         self._known_routes: set[str] = set()
@@ -229,6 +234,10 @@ class ServerMetrics:
     def count_refused(self, reason: str) -> None:
         """Count a request that a limit refused; the reason is the limit's setting."""
         self._child(self._refused, reason).inc()
+
+    def count_controllers_restart(self) -> None:
+        """Count that the controllers' process had died and is started again."""
+        self._restarts.inc()
 
     def _child(self, metric: Any, *labels: str) -> Any:
         key = (metric, *labels)
