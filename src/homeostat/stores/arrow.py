@@ -190,14 +190,8 @@ def id_texts(table: pa.Table) -> npt.NDArray[Any]:
     if pa.types.is_string(column.type):
         return _objects(table, "prediction_id")
     found = np.empty(table.num_rows, dtype=object)
-    found[:] = [id_ for chunk in column.chunks for id_ in prediction_ids.texts_of(key_bytes(chunk))]
+    found[:] = [id_ for chunk in column.chunks for id_ in prediction_ids.texts_of(prediction_ids.key_bytes(chunk))]
     return found
-
-
-def key_bytes(chunk: pa.Array) -> memoryview:
-    """The bytes of ids that are held as 16 each."""
-    size = prediction_ids.KEY_BYTES
-    return memoryview(chunk.buffers()[1])[chunk.offset * size : (chunk.offset + len(chunk)) * size]
 
 
 def _to_columns(table: pa.Table) -> Columns:
@@ -215,31 +209,44 @@ def _to_columns(table: pa.Table) -> Columns:
     )
 
 
-# Labels, which come in larger parts, are Arrow IPC streams.
-@lru_cache(maxsize=1)
-def _label_schema() -> tuple[pa.Schema, bytes]:
+# Labels, which come in larger parts, are Arrow IPC streams: one form for ids that are all UUIDs, one for all others.
+@lru_cache(maxsize=2)
+def _label_schema(*, are_keys: bool) -> tuple[pa.Schema, bytes]:
     import pyarrow as pa
 
+    id_type = pa.binary(prediction_ids.KEY_BYTES) if are_keys else pa.string()
     schema = pa.schema(
-        [("prediction_id", pa.string()), ("value", pa.string()), ("event_time", pa.timestamp("us", tz="UTC"))]
+        [("prediction_id", id_type), ("value", pa.string()), ("event_time", pa.timestamp("us", tz="UTC"))]
     )
     return schema, bytes(schema.serialize())
 
 
-def encode_labels(block: LabelBlock) -> bytes:
-    """A block of labels as an Arrow IPC stream."""
+def _label_batch(block: LabelBlock) -> tuple[pa.RecordBatch, bytes]:
     import pyarrow as pa
 
-    schema, opening = _label_schema()
+    keys = prediction_ids.packed(block.ids) if block.rows else None
+    schema, opening = _label_schema(are_keys=keys is not None)
     # As numbers first: the direct way costs as much as all other columns of a small block together.
     moments = pa.array(block.event_time.astype("datetime64[us]").astype(np.int64))
     arrays = [
-        pa.array(block.ids, pa.string()),
+        pa.array(block.ids, pa.string()) if keys is None else _id_array([keys]),
         pa.array(block.values, pa.string()),
         moments.view(pa.timestamp("us", tz="UTC")),
     ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema), opening
+
+
+def label_table(block: LabelBlock) -> pa.Table:
+    """Labels in columns: `prediction_id`, 16 bytes where all are UUIDs, else a text; `value`; `event_time`."""
+    import pyarrow as pa
+
+    return pa.Table.from_batches([_label_batch(block)[0]])
+
+
+def encode_labels(block: LabelBlock) -> bytes:
+    """A block of labels as an Arrow IPC stream of its table."""
     # What Arrow's own writer writes, without setting one up for each block: the schema, the rows, the end.
-    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    batch, opening = _label_batch(block)
     return b"".join((opening, batch.serialize(), END_OF_STREAM))
 
 
@@ -255,7 +262,7 @@ def to_labels(model: str, table: pa.Table, *, source: str, confidence: float) ->
     """A block of labels from its table."""
     return LabelBlock(
         model=model,
-        ids=_objects(table, "prediction_id"),
+        ids=id_texts(table),
         values=_objects(table, "value"),
         event_time=_moments(table),
         source=source,
