@@ -97,7 +97,13 @@ def _table(cores: list[packing.Core], features: list[packing.Features]) -> pa.Ta
         columns |= {f"{PROBABILITY}{position}": pa.array(values) for position, values in enumerate(by_class)}
     if features:
         layout = packing.layout_of(features[0].layout)
-        numbers = iter(_matrix([one.numbers for one in features], rows, sum(is_number for _, is_number in layout)))
+        by_feature = _matrix(
+            [one.numbers for one in features],
+            rows,
+            sum(is_number for _, is_number in layout),
+            [one.narrow for one in features],
+        )
+        numbers = iter(by_feature)
         texts = iter(range(len(features[0].texts)))
         for name, is_number in layout:
             if is_number:
@@ -132,10 +138,16 @@ def _numbers(values: Sequence[int | bytes], lengths: Sequence[int], dtype: np.dt
     return np.frombuffer(b"".join(contents), dtype)
 
 
-def _matrix(contents: Sequence[bytes], rows: int, columns: int) -> npt.NDArray[np.float64]:
-    """Matrices that lie row by row, as one, a column each."""
-    values = np.frombuffer(b"".join(contents), packing.FLOAT).reshape(rows, columns)
-    return np.ascontiguousarray(values.T)
+def _matrix(contents: Sequence[bytes], rows: int, columns: int, narrow: Sequence[bool] = ()) -> npt.NDArray[np.float64]:
+    """Matrices that lie row by row, as one, a column each; those that are `narrow` are of float32."""
+    if any(narrow):
+        kinds = (packing.NARROW if one else packing.FLOAT for one in narrow)
+        values = np.concatenate(
+            [np.frombuffer(content, kind) for content, kind in zip(contents, kinds, strict=True)], dtype=packing.FLOAT
+        )
+    else:
+        values = np.frombuffer(b"".join(contents), packing.FLOAT)
+    return np.ascontiguousarray(values.reshape(rows, columns).T)
 
 
 def _texts(values: Sequence[Any], lengths: Sequence[int]) -> list[str | None]:
