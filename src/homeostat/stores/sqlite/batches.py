@@ -47,7 +47,7 @@ class Run(NamedTuple):
         return [head + self.rests[start : start + width] for start in range(0, len(self.rests), width)]
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         """How many they are."""
         return len(self.rests) // (KEY_BYTES - self.shared)
 
@@ -98,7 +98,7 @@ def insert_runs(connection: sqlite3.Connection, model: int, version: int, runs: 
     """Keep the runs of a block; `False`, and nothing is kept, where the log knows one of its ids already, or may."""
     low, high = runs[0].low, runs[-1].high
     # Single rows and batches that came in the same moments. More rows than these are not worth a look.
-    most = MOST_OTHERS * sum(run.count for run in runs)
+    most = MOST_OTHERS * sum(run.length for run in runs)
     singles = [key for (key,) in connection.execute(_SINGLES, (low, high, model, version, most))]
     others = list(_between(connection, model, version, low, high))
     if len(singles) == most:
