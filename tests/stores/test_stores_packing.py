@@ -1,6 +1,8 @@
 """Ids as 16 bytes, and blocks as raw arrays: what comes out is what went in."""
 
+import importlib.util
 import uuid
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,11 @@ from hypothesis import strategies as some
 from homeostat.frames import Columns
 from homeostat.records.ids import key_of, packed, texts_of
 from homeostat.stores import packing
+from homeostat.stores.arrow import gather
+
+_spec = importlib.util.spec_from_file_location("small_blocks", Path(__file__).with_name("small_blocks.py"))
+small = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(small)
 
 UUIDS = some.uuids().map(str)
 NEARLY = some.one_of(
@@ -68,3 +75,44 @@ def test_columns_of_different_lengths_are_refused_even_where_they_add_up():
 def test_a_text_that_is_none_is_refused_rather_than_lost():
     with pytest.raises(ValueError, match="texts"):
         packing.pack_features(Columns({"c": np.array(["a", 7], dtype=object)}))
+
+
+@pytest.mark.parametrize(
+    ("value", "is_narrow"),
+    [
+        (0.1, False),
+        (float(np.float32(0.1)), True),
+        (-0.0, True),
+        (np.nan, True),
+        (np.inf, True),
+        (2.0**300, False),
+        (2.0**-148, True),
+        (2.0**-200, False),
+    ],
+)
+def test_numbers_that_float32_can_hold_are_held_so_and_come_back(value, is_narrow):
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(600, 3)).astype(np.float32).astype(np.float64)
+    matrix[555, 1] = value
+    columns = Columns.of_matrix(["a", "b", "c"], matrix)
+    found = packing.unpack_features(packing.pack_features(columns))
+    assert found.narrow == is_narrow
+    dtype = packing.NARROW if found.narrow else packing.FLOAT
+    read = np.frombuffer(found.numbers, dtype).astype(np.float64).reshape(600, 3)
+    assert np.array_equal(read, matrix, equal_nan=True)
+    assert (np.signbit(read) == np.signbit(matrix)).all()
+
+
+def test_wide_and_narrow_blocks_are_put_together():
+    rng = np.random.default_rng(0)
+    wide = rng.normal(size=(600, 2))
+    narrow = wide.astype(np.float32).astype(np.float64)
+    blocks = [(1, wide), (2, narrow), (3, wide[:1])]
+    entries = []
+    for number, matrix in blocks:
+        made = small.block(*(f"{number}-{row}" for row in range(len(matrix))))
+        features = packing.pack_features(Columns.of_matrix(["a", "b"], matrix))
+        entries.append((number, packing.pack_core(made, None), features))
+    [part] = gather(entries)
+    found = np.column_stack([part.table.column(f"feature.{name}").to_numpy() for name in "ab"])
+    assert np.array_equal(found, np.concatenate([matrix for _, matrix in blocks]))

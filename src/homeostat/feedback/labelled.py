@@ -4,62 +4,106 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from homeostat.feedback.keys import NOWHERE, KeyPlaces
 from homeostat.ports import PredictionLog
-from homeostat.records import LabelBlock, as_datetime64
-from homeostat.records.ids import KEY_BYTES, key_of, packed
+from homeostat.records import as_datetime64
+from homeostat.records.ids import key_bytes, key_of, packed, texts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What is looked up at once: each look-up makes an index over all labels.
+# What is looked up at once: a look-up of texts makes an index over all labels.
 BYTES_AT_ONCE = 512 * 2**20
 LABEL, LABEL_TIME = "label", "label_time"
 
 
 class LatestLabels:
-    """The labels of a model by prediction; the latest of each, in the order in which they were logged, counts."""
+    """The labels of a model by prediction; the latest of each, in the order in which they were logged, counts.
 
-    def __init__(self, blocks: Sequence[LabelBlock]) -> None:
+    They come as tables of `PredictionLog.scan_labels`.
+    """
+
+    def __init__(self, tables: Sequence[pa.Table]) -> None:
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        every = [block for block in blocks if block.rows]
-        ids = np.concatenate([block.ids for block in every]) if every else np.array([], dtype=object)
         # Backwards, because a look-up gives the first of several.
-        self._ids = ids[::-1]
-        values = np.concatenate([block.values for block in every]) if every else ids
-        self.values: pa.Array = pa.array(values[::-1], pa.string())
-        times = [block.event_time.astype("datetime64[us]") for block in every]
-        self.times: pa.Array = pa.array(np.concatenate(times)[::-1] if every else np.array([], dtype="M8[us]"))
-        keys = packed(self._ids)
-        self._is_key: npt.NDArray[np.int64] | None = None
-        if keys is None:
-            mixed = [key_of(id_) for id_ in self._ids]
-            self._is_key = np.flatnonzero([isinstance(key, bytes) for key in mixed])
-            keys = b"".join(key for key in mixed if isinstance(key, bytes))
-        self._keys = pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys) // KEY_BYTES, [None, pa.py_buffer(keys)])
-        self._find = pc.index_in
+        every = [table for table in reversed(tables) if table.num_rows]
+        turned = [table.take(pa.array(np.arange(table.num_rows)[::-1])) for table in _alike(every)]
+        self._ids = [table.column("prediction_id") for table in turned]
+        self.values: pa.ChunkedArray = pa.chunked_array(
+            [chunk for table in turned for chunk in table.column("value").chunks], pa.string()
+        )
+        times = [table.column("event_time").to_numpy().astype("datetime64[us]") for table in turned]
+        self.times: npt.NDArray[np.datetime64] = np.concatenate(times) if times else np.array([], dtype="M8[us]")
+        self._of_keys: tuple[KeyPlaces, npt.NDArray[np.int64] | None] | None = None
+        self._texts: pa.Array | None = None
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.times)
 
     def places(self, ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """Where the label of each row stands in `values` and `times`; -1 where it has none."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
-        if pa.types.is_fixed_size_binary(ids.type):
-            found = _numbers(self._find(ids, value_set=self._keys))
-            return found if self._is_key is None else np.where(found < 0, -1, np.append(self._is_key, -1)[found])
-        return _numbers(self._find(ids, value_set=pa.array(self._ids, pa.string())))
+        if not pa.types.is_fixed_size_binary(ids.type):
+            if self._texts is None:
+                texts = [text for column in self._ids for text in _id_texts(column)]
+                self._texts = pa.array(texts, pa.string())
+            found = pc.index_in(ids, value_set=self._texts)
+            return np.asarray(found.fill_null(NOWHERE).to_numpy(), dtype=np.int64)
+        if self._of_keys is None:
+            self._of_keys = self._keys()
+        keys, numbers = self._of_keys
+        parts = [keys.of(key_bytes(chunk)) for chunk in ids.chunks]
+        places = np.concatenate(parts) if parts else np.array([], dtype=np.int64)
+        return places if numbers is None else np.append(numbers, NOWHERE)[places]
+
+    def _keys(self) -> tuple[KeyPlaces, npt.NDArray[np.int64] | None]:
+        """The keys of those labels whose ids have one, and which labels these are, where they are not all."""
+        import pyarrow as pa
+
+        contents: list[bytes | memoryview] = []
+        numbers: list[npt.NDArray[np.int64]] = []
+        start = 0
+        for column in self._ids:
+            places = np.arange(start, start + len(column))
+            start += len(column)
+            if pa.types.is_fixed_size_binary(column.type):
+                contents += map(key_bytes, column.chunks)
+            else:
+                texts = column.to_pylist()
+                whole = packed(texts)
+                if whole is None:
+                    keys = [key_of(text) for text in texts]
+                    whole = b"".join(key for key in keys if isinstance(key, bytes))
+                    places = places[[isinstance(key, bytes) for key in keys]]
+                contents.append(whole)
+            numbers.append(places)
+        each = np.concatenate(numbers) if numbers else np.array([], dtype=np.int64)
+        return KeyPlaces(b"".join(contents)), None if len(each) == start else each
 
 
-def _numbers(found: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int64)
+def _alike(tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    """Of tables with the latest first, those that follow each other and have ids of one form as one, in log order."""
+    import pyarrow as pa
+
+    for _, group in groupby(tables, key=lambda table: table.schema):
+        yield pa.concat_tables(list(group)[::-1]).combine_chunks()
+
+
+def _id_texts(column: pa.ChunkedArray) -> list[str]:
+    import pyarrow as pa
+
+    if pa.types.is_fixed_size_binary(column.type):
+        return [text for chunk in column.chunks for text in texts_of(key_bytes(chunk))]
+    return list(column.to_pylist())
 
 
 def labelled_rows(
@@ -76,7 +120,7 @@ def labelled_rows(
     Columns are those of `PredictionLog.scan`. With `labelled_until`, rows whose latest label has a later event time are
     left out. Tables come in any order.
     """
-    labels = LatestLabels([block for _, block in log.labels_after(model, 0)])
+    labels = LatestLabels(log.scan_labels(model))
     if not len(labels):
         return
     wanted = list(dict.fromkeys([*columns, "prediction_id"]))
@@ -108,13 +152,13 @@ def _with_labels(
     places = labels.places(table.column("prediction_id"))
     chosen = places >= 0
     if labelled_until is not None:
-        early = labels.times.to_numpy() <= as_datetime64(labelled_until)
+        early = labels.times <= as_datetime64(labelled_until)
         # A place of -1 is the last entry, which stands for no label.
         chosen &= np.append(early, False)[places]
     kept = places[chosen]
     found = table.select(list(columns)).filter(pa.array(chosen))
-    taken = pa.array(kept)
-    return found.append_column(LABEL, labels.values.take(taken)).append_column(LABEL_TIME, labels.times.take(taken))
+    given = labels.values.take(pa.array(kept))
+    return found.append_column(LABEL, given).append_column(LABEL_TIME, pa.array(labels.times[kept]))
 
 
 def column_of(table: pa.Table, name: str, *, is_number: bool) -> npt.NDArray[Any]:

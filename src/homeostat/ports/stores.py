@@ -123,6 +123,14 @@ class PredictionLog(Protocol):
         """Label blocks with a higher sequence number, in order."""
         ...
 
+    def scan_labels(self, model: str) -> list[pa.Table]:
+        """All labels of a model as Arrow tables, oldest first, for reading a lot at once.
+
+        Columns are `prediction_id`, a text, or 16 bytes (`records.ids`) in tables where every id is a UUID; `value`, a
+        text; and `event_time`.
+        """
+        ...
+
     def count_served(self, model: str, ids: Sequence[str]) -> int:
         """How many of these different ids have a served row."""
         ...

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KEY_BYTES, TEXT_LENGTH = 16, 36
 FEW = 8
@@ -52,6 +56,11 @@ def packed(ids: Ids) -> bytes | None:
         return None
     # Capitals and blanks would be read as well; what is read back must be the text that was given.
     return keys_of_all if keys_of_all.hex() == digits else None
+
+
+def key_bytes(chunk: pa.Array) -> memoryview:
+    """The bytes of keys in an Arrow array, 16 each."""
+    return memoryview(chunk.buffers()[1])[chunk.offset * KEY_BYTES : (chunk.offset + len(chunk)) * KEY_BYTES]
 
 
 def texts_of(keys: bytes | memoryview) -> list[str]:

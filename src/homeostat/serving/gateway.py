@@ -235,10 +235,12 @@ class Gateway:
         count = columns.rows
         if count == 0:
             raise InvalidFeatures("There are no rows to score. Send at least one.")
-        named = _names(self._new_ids(now, count) if ids is None else ids)
+        named = _objects(self._new_ids(now, count)) if ids is None else _names(ids)
         keys = named if entities is None else _names(entities)
         times = np.full(count, as_datetime64(now)) if event_time is None else event_time.astype("datetime64[us]")
         _check_lengths(count, ids=named, entities=keys, event_time=times)
+        if ids is not None:
+            _check_ids(named)
         if entities is not None:
             # A row without an entity is its own.
             keys = np.where(keys == "", named, keys)
@@ -266,11 +268,16 @@ class Gateway:
 
 def _names(values: Sequence[Any]) -> npt.NDArray[Any]:
     """Ids or keys as text, so that 7 and "7" are one entity; empty where there is none."""
-    names = np.empty(len(values), dtype=object)
-    names[:] = [value if type(value) is str else label_text(value) or "" for value in values]
+    names = _objects([value if type(value) is str else label_text(value) or "" for value in values])
     if any(len(name) > LONGEST_NAME for name in names):
         raise InvalidFeatures(f"A prediction_id or an entity is longer than {LONGEST_NAME} characters.")
     return names
+
+
+def _objects(texts: list[str]) -> npt.NDArray[Any]:
+    found = np.empty(len(texts), dtype=object)
+    found[:] = texts
+    return found
 
 
 def _check_lengths(count: int, **parts: npt.NDArray[Any]) -> None:
@@ -279,7 +286,10 @@ def _check_lengths(count: int, **parts: npt.NDArray[Any]) -> None:
             raise InvalidFeatures(f"There are {count} rows but {len(values)} in {name}.")
     if np.isnat(parts["event_time"]).any():
         raise InvalidFeatures("A row has no event time. Leave event_time out to have it set.")
-    if (parts["ids"] == "").any():
+
+
+def _check_ids(ids: npt.NDArray[Any]) -> None:
+    if (ids == "").any():
         raise InvalidFeatures("A row has no prediction_id. Leave ids out to have them made.")
-    if len(set(parts["ids"])) != count:
+    if len(set(ids)) != len(ids):
         raise InvalidFeatures("Two rows of the request have the same prediction_id.")

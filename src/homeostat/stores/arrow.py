@@ -97,7 +97,13 @@ def _table(cores: list[packing.Core], features: list[packing.Features]) -> pa.Ta
         columns |= {f"{PROBABILITY}{position}": pa.array(values) for position, values in enumerate(by_class)}
     if features:
         layout = packing.layout_of(features[0].layout)
-        numbers = iter(_matrix([one.numbers for one in features], rows, sum(is_number for _, is_number in layout)))
+        by_feature = _matrix(
+            [one.numbers for one in features],
+            rows,
+            sum(is_number for _, is_number in layout),
+            [one.narrow for one in features],
+        )
+        numbers = iter(by_feature)
         texts = iter(range(len(features[0].texts)))
         for name, is_number in layout:
             if is_number:
@@ -132,10 +138,16 @@ def _numbers(values: Sequence[int | bytes], lengths: Sequence[int], dtype: np.dt
     return np.frombuffer(b"".join(contents), dtype)
 
 
-def _matrix(contents: Sequence[bytes], rows: int, columns: int) -> npt.NDArray[np.float64]:
-    """Matrices that lie row by row, as one, a column each."""
-    values = np.frombuffer(b"".join(contents), packing.FLOAT).reshape(rows, columns)
-    return np.ascontiguousarray(values.T)
+def _matrix(contents: Sequence[bytes], rows: int, columns: int, narrow: Sequence[bool] = ()) -> npt.NDArray[np.float64]:
+    """Matrices that lie row by row, as one, a column each; those that are `narrow` are of float32."""
+    if any(narrow):
+        kinds = (packing.NARROW if one else packing.FLOAT for one in narrow)
+        values = np.concatenate(
+            [np.frombuffer(content, kind) for content, kind in zip(contents, kinds, strict=True)], dtype=packing.FLOAT
+        )
+    else:
+        values = np.frombuffer(b"".join(contents), packing.FLOAT)
+    return np.ascontiguousarray(values.reshape(rows, columns).T)
 
 
 def _texts(values: Sequence[Any], lengths: Sequence[int]) -> list[str | None]:
@@ -190,14 +202,8 @@ def id_texts(table: pa.Table) -> npt.NDArray[Any]:
     if pa.types.is_string(column.type):
         return _objects(table, "prediction_id")
     found = np.empty(table.num_rows, dtype=object)
-    found[:] = [id_ for chunk in column.chunks for id_ in prediction_ids.texts_of(key_bytes(chunk))]
+    found[:] = [id_ for chunk in column.chunks for id_ in prediction_ids.texts_of(prediction_ids.key_bytes(chunk))]
     return found
-
-
-def key_bytes(chunk: pa.Array) -> memoryview:
-    """The bytes of ids that are held as 16 each."""
-    size = prediction_ids.KEY_BYTES
-    return memoryview(chunk.buffers()[1])[chunk.offset * size : (chunk.offset + len(chunk)) * size]
 
 
 def _to_columns(table: pa.Table) -> Columns:
@@ -215,31 +221,44 @@ def _to_columns(table: pa.Table) -> Columns:
     )
 
 
-# Labels, which come in larger parts, are Arrow IPC streams.
-@lru_cache(maxsize=1)
-def _label_schema() -> tuple[pa.Schema, bytes]:
+# Labels, which come in larger parts, are Arrow IPC streams: one form for ids that are all UUIDs, one for all others.
+@lru_cache(maxsize=2)
+def _label_schema(*, are_keys: bool) -> tuple[pa.Schema, bytes]:
     import pyarrow as pa
 
+    id_type = pa.binary(prediction_ids.KEY_BYTES) if are_keys else pa.string()
     schema = pa.schema(
-        [("prediction_id", pa.string()), ("value", pa.string()), ("event_time", pa.timestamp("us", tz="UTC"))]
+        [("prediction_id", id_type), ("value", pa.string()), ("event_time", pa.timestamp("us", tz="UTC"))]
     )
     return schema, bytes(schema.serialize())
 
 
-def encode_labels(block: LabelBlock) -> bytes:
-    """A block of labels as an Arrow IPC stream."""
+def _label_batch(block: LabelBlock) -> tuple[pa.RecordBatch, bytes]:
     import pyarrow as pa
 
-    schema, opening = _label_schema()
+    keys = prediction_ids.packed(block.ids) if block.rows else None
+    schema, opening = _label_schema(are_keys=keys is not None)
     # As numbers first: the direct way costs as much as all other columns of a small block together.
     moments = pa.array(block.event_time.astype("datetime64[us]").astype(np.int64))
     arrays = [
-        pa.array(block.ids, pa.string()),
+        pa.array(block.ids, pa.string()) if keys is None else _id_array([keys]),
         pa.array(block.values, pa.string()),
         moments.view(pa.timestamp("us", tz="UTC")),
     ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema), opening
+
+
+def label_table(block: LabelBlock) -> pa.Table:
+    """Labels in columns: `prediction_id`, 16 bytes where all are UUIDs, else a text; `value`; `event_time`."""
+    import pyarrow as pa
+
+    return pa.Table.from_batches([_label_batch(block)[0]])
+
+
+def encode_labels(block: LabelBlock) -> bytes:
+    """A block of labels as an Arrow IPC stream of its table."""
     # What Arrow's own writer writes, without setting one up for each block: the schema, the rows, the end.
-    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    batch, opening = _label_batch(block)
     return b"".join((opening, batch.serialize(), END_OF_STREAM))
 
 
@@ -255,7 +274,7 @@ def to_labels(model: str, table: pa.Table, *, source: str, confidence: float) ->
     """A block of labels from its table."""
     return LabelBlock(
         model=model,
-        ids=_objects(table, "prediction_id"),
+        ids=id_texts(table),
         values=_objects(table, "value"),
         event_time=_moments(table),
         source=source,

@@ -200,6 +200,9 @@ class MemoryPredictionLog:
     def labels_after(self, model: str, sequence: int) -> list[tuple[int, LabelBlock]]:
         return _after(self._labels.get(model, []), sequence)
 
+    def scan_labels(self, model: str) -> list[pa.Table]:
+        return [arrow.label_table(block) for _, block in self.labels_after(model, 0)]
+
     def count_served(self, model: str, ids: Sequence[str]) -> int:
         with self._lock:
             seen = self._seen.get(model, set())

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 SEQUENCE = "sequence"
 OWN_ENTITY = b"entity_is_prediction_id"
-# A higher level saves 4 % more and costs a third more time, in writing and in reading.
-COMPRESSION_LEVEL = 1
+# Against level 1 it saves 4 % and costs a fifth more time in writing, none in reading.
+COMPRESSION_LEVEL = 3
+FEW_COLUMNS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,8 @@ class SealedReader:
             wanted = [name for name in dict.fromkeys(columns) if name in held]
             if "entity" in columns and OWN_ENTITY in (file.schema_arrow.metadata or {}):
                 wanted = list(dict.fromkeys([*wanted, "prediction_id"]))
-            return _as_held(file.read(columns=wanted))
+            # Threads pay off for many columns; for a few they cost more than they save.
+            return _as_held(file.read(columns=wanted, use_threads=len(wanted) > FEW_COLUMNS))
 
     @contextmanager
     def _open(self, path: str, sha256: str) -> Iterator[Any]:

@@ -252,6 +252,11 @@ class SqlitePredictionLog:
             for number, source, confidence, body in rows
         ]
 
+    def scan_labels(self, model: str) -> list[pa.Table]:
+        with self._reading() as connection:
+            rows = connection.execute("SELECT body FROM label WHERE model = ? ORDER BY sequence", (model,)).fetchall()
+        return [arrow.decode(body) for (body,) in rows]
+
     def count_served(self, model: str, ids: Sequence[str]) -> int:
         with self._reading() as connection:
             return sum(

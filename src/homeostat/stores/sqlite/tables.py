@@ -14,8 +14,9 @@ from homeostat.errors import StorageFailed
 from homeostat.records import PredictionBlock
 from homeostat.records import ids as prediction_ids
 from homeostat.stores import packing
+from homeostat.stores.sqlite import batches
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SERVED = 0
 MICROSECONDS = 3_600_000_000
 
@@ -26,8 +27,8 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS block_by_model ON block (model, sequence)",
     "CREATE INDEX IF NOT EXISTS block_by_hour ON block (hour, model, shadow)",
     "CREATE TABLE IF NOT EXISTS model (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-    # Every id that there is, sealed hours included: 25 bytes a row where ids are UUIDs. `version` is SERVED, or says
-    # which version ran in the shadow.
+    # Every id that there is and that no run of `batches` holds, sealed hours included: 25 bytes a row where ids are
+    # UUIDs. `version` is SERVED, or says which version ran in the shadow.
     """CREATE TABLE IF NOT EXISTS known (
     id BLOB NOT NULL, model INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (id, model, version))
     WITHOUT ROWID""",
@@ -38,6 +39,7 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS sealed (
     path TEXT PRIMARY KEY, model TEXT NOT NULL, shadow INTEGER NOT NULL, first INTEGER NOT NULL,
     last INTEGER NOT NULL, rows INTEGER NOT NULL, sha256 TEXT NOT NULL, earliest INTEGER, latest INTEGER)""",
+    *batches.SCHEMA,
 )
 _KNOW = "INSERT OR IGNORE INTO known (id, model, version) VALUES (?, ?, ?)"
 # The rows are made inside the database: handing it one after the other costs three times as much.
@@ -50,7 +52,7 @@ class Encoded:
     """A block as it goes into the database. All that can fail without the database is done by then.
 
     `keys` are its ids, 16 bytes each after each other where all are UUIDs; `roles` the version of each shadow row,
-    one number where it is the same for all.
+    one number where it is the same for all. `runs` are the keys of a large block as `batches` keeps them.
     """
 
     block: PredictionBlock
@@ -59,6 +61,7 @@ class Encoded:
     hour: int
     core: bytes
     features: bytes
+    runs: list[batches.Run] | None = None
 
 
 def encode(block: PredictionBlock) -> Encoded:
@@ -77,6 +80,7 @@ def encode(block: PredictionBlock) -> Encoded:
         hour=hour_of(block.event_time[0] if block.rows == 1 else block.event_time.max()) if block.rows else 0,
         core=packing.pack_core(block, keys),
         features=b"" if block.shadow else packing.pack_features(block.features),
+        runs=None if keys is None or not isinstance(roles, int) else batches.runs_of(keys),
     )
 
 
@@ -129,26 +133,46 @@ def _fresh_rows(connection: sqlite3.Connection, given: Encoded) -> npt.NDArray[n
         return None
     model = _number_of(connection, given.block.model)
     keys, roles = given.keys, given.roles
+    if given.runs is not None and isinstance(roles, int) and batches.insert_runs(connection, model, roles, given.runs):
+        return None
     if rows == 1:
         key, role = keys if isinstance(keys, bytes) else keys[0], roles if isinstance(roles, int) else roles[0]
-        return None if connection.execute(_KNOW, (key, model, role)).rowcount == 1 else np.zeros(1, dtype=bool)
-    connection.execute("SAVEPOINT ids")
-    before = connection.total_changes
-    if isinstance(keys, bytes) and isinstance(roles, int):
-        connection.execute(_KNOW_ALL, (keys, model, roles, rows))
-        each: list[tuple[bytes | str, int, int]] = []
-    else:
-        each = _each(given, model)
-        connection.executemany(_KNOW, each)
-    if connection.total_changes - before == rows:
+        is_new = not batches.keys_in_runs(connection, model, role, [key])
+        is_new = is_new and connection.execute(_KNOW, (key, model, role)).rowcount == 1
+        return None if is_new else np.zeros(1, dtype=bool)
+    each = _each(given, model)
+    in_runs = _in_runs(connection, model, each)
+    if not in_runs:
+        connection.execute("SAVEPOINT ids")
+        before = connection.total_changes
+        if isinstance(keys, bytes) and isinstance(roles, int):
+            connection.execute(_KNOW_ALL, (keys, model, roles, rows))
+        else:
+            connection.executemany(_KNOW, each)
+        if connection.total_changes - before == rows:
+            connection.execute("RELEASE ids")
+            return None
+        connection.execute("ROLLBACK TO ids")
         connection.execute("RELEASE ids")
-        return None
     # Some are there already: insert them one by one to see which.
-    connection.execute("ROLLBACK TO ids")
-    each = each or _each(given, model)
-    fresh = np.array([connection.execute(_KNOW, one).rowcount == 1 for one in each], dtype=bool)
-    connection.execute("RELEASE ids")
-    return fresh
+    return np.array(
+        [one not in in_runs and connection.execute(_KNOW, one).rowcount == 1 for one in each],
+        dtype=bool,
+    )
+
+
+def _in_runs(
+    connection: sqlite3.Connection, model: int, each: Sequence[tuple[bytes | str, int, int]]
+) -> set[tuple[bytes | str, int, int]]:
+    """Those rows of `known` that would say what a run says already."""
+    keys_of: dict[int, list[bytes | str]] = {}
+    for key, _, role in each:
+        keys_of.setdefault(role, []).append(key)
+    return {
+        (key, model, role)
+        for role, keys in keys_of.items()
+        for key in batches.keys_in_runs(connection, model, role, keys)
+    }
 
 
 def _each(given: Encoded, model: int) -> list[tuple[bytes | str, int, int]]:
@@ -169,12 +193,15 @@ def _number_of(connection: sqlite3.Connection, model: str) -> int:
 
 def count_known(connection: sqlite3.Connection, model: str, ids: Sequence[str]) -> int:
     """How many of these different ids have a served row."""
+    row = connection.execute("SELECT number FROM model WHERE name = ?", (model,)).fetchone()
+    if row is None:
+        return 0
+    keys = [prediction_ids.key_of(id_) for id_ in ids]
     marks = ", ".join("?" * len(ids))
-    query = (
-        "SELECT count(*) FROM known WHERE model = (SELECT number FROM model WHERE name = ?) AND version = ? "  # noqa: S608
-        f"AND id IN ({marks})"
-    )
-    return int(connection.execute(query, (model, SERVED, *map(prediction_ids.key_of, ids))).fetchone()[0])
+    query = f"SELECT count(*) FROM known WHERE model = ? AND version = ? AND id IN ({marks})"  # noqa: S608
+    single = int(connection.execute(query, (row[0], SERVED, *keys)).fetchone()[0])
+    # An id is in one of both places.
+    return single + (len(batches.keys_in_runs(connection, row[0], SERVED, keys)) if single < len(ids) else 0)
 
 
 def last_sequence(connection: sqlite3.Connection, table: str) -> int:
