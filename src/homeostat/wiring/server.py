@@ -311,7 +311,7 @@ def _operations(
     made += health.operations()
     made.append(_metrics_operation(metrics, StateCollector(control)))
     if role.orders:
-        made += control_plane.operations(control, allow_pickle=serve.allow_pickle)
+        made += control_plane.operations(control, allow_pickle=serve.allow_pickle, allow_python=serve.allow_python)
         if advance is not None:
             made.append(control_plane.clock_operation(advance))
         made += _pages(system, address=address, simulated=advance is not None)
