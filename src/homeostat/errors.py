@@ -217,6 +217,16 @@ class NotServing(Conflict):
     template = "Model '{model}' has no production version. 'homeostat model promote {model} VERSION' gives it one."
 
 
+class PythonNotAllowed(Conflict):
+    """A user's Python class is to be run where nobody opted into that."""
+
+    code = "python_not_allowed"
+    template = (
+        "A model that is a Python class runs its own code, which this process was not allowed to. If you trust it, set "
+        "serve.allow_python (HOMEOSTAT_SERVE__ALLOW_PYTHON=true) where it is taken in, promoted or served."
+    )
+
+
 class ServedElsewhere(NotServing):
     """The model is served elsewhere; here it is only watched."""
 
@@ -255,6 +265,12 @@ class CompilationFailed(HomeostatError):
     """A model can't be turned into anything that may be served."""
 
     code = "compilation_failed"
+
+
+class PythonModelFailed(CompilationFailed):
+    """A user's Python class can't be found, imported, made or used as a model."""
+
+    code = "python_model_failed"
 
 
 class TrainingFailed(HomeostatError):

@@ -62,6 +62,10 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     allow_pickle: Annotated[
         bool, described("take pickled pipelines over HTTP; they can run any code on the server")
     ] = False
+    allow_python: Annotated[
+        bool, described("serve models that are Python classes, and take them over HTTP; they run their own code")
+    ] = False
+    python_seconds: Annotated[float, described("seconds in which a Python class has to be imported and loaded")] = 60.0
     log_level: Annotated[
         str, described("what is logged: info (every request but answered single rows), warning or error")
     ] = "info"
@@ -314,6 +318,7 @@ def _serve_from(data: Any) -> ServeSettings:
         ("burst", 1),
         ("batch_rows", 1),
         ("grace_seconds", 0),
+        ("python_seconds", 0.1),
     ):
         value = getattr(serve, name)
         if not math.isfinite(value) or value < lowest:

@@ -6,6 +6,7 @@ import random
 import socket
 import struct
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import ModuleType
@@ -166,6 +167,38 @@ def test_the_repository_is_shown_loaded_and_not_unloaded(client: Any) -> None:
         with pytest.raises(triton.InferenceServerException, match=words):
             call()
     assert client.is_model_ready("spam")
+
+
+def test_statistics_count_what_was_answered_and_what_failed(served: Any, client: Any) -> None:
+    def of(version: str = "") -> dict[str, Any]:
+        found = client.get_inference_statistics("iris", version)["model_stats"]
+        assert [(one["name"], one["version"]) for one in found] == [("iris", "1")]
+        return dict(found[0])
+
+    before, started = of(), time.time()
+    columns = inputs_of({name: (np.array([1.0, 2.0, 3.0]), "FP64") for name in ("petal", "sepal")})
+    for _ in range(2):
+        client.infer("iris", columns)
+    with pytest.raises(triton.InferenceServerException):
+        client.infer("iris", columns[:1])
+    row = {"inputs": [{"name": name, "shape": [1], "datatype": "FP64", "data": [1]} for name in ("petal", "sepal")]}
+    served.post("/v2/models/iris/infer", row)
+    after = of("1")
+    assert after["inference_count"] - before["inference_count"] == 7
+    assert after["execution_count"] - before["execution_count"] == 3
+    assert started * 1000 - 1 <= after["last_inference"] <= time.time() * 1000
+    success = after["inference_stats"]["success"]
+    assert success["count"] - before["inference_stats"]["success"]["count"] == 3
+    assert 0 < success["ns"] - before["inference_stats"]["success"]["ns"] < 60 * 10**9
+    assert after["inference_stats"]["queue"] == {"count": 0, "ns": 0}
+    assert after["batch_stats"] == []
+    everything = client.get_inference_statistics()["model_stats"]
+    assert {one["name"] for one in everything} >= {"iris", "loan", "price", "spam"}
+    # A version that nothing asked for is there when it is named.
+    assert client.get_inference_statistics("spam", "2")["model_stats"][0]["inference_count"] == 0
+    for model, version in (("absent", ""), ("iris", "77")):
+        with pytest.raises(triton.InferenceServerException, match="404"):
+            client.get_inference_statistics(model, version)
 
 
 def test_a_large_matrix_goes_and_comes_whole(served: Any, client: Any) -> None:

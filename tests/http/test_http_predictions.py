@@ -257,7 +257,7 @@ def outputs_of(reply: dict[str, Any]) -> dict[str, list[Any]]:
 def test_the_inference_protocol_describes_what_it_serves(used: Any) -> None:
     server = used.get("/v2").json
     assert server["name"] == "homeostat"
-    assert server["extensions"] == ["binary_tensor_data", "model_configuration", "model_repository"]
+    assert server["extensions"] == ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
     assert used.get("/v2/health/live").json == {"live": True}
     assert used.get("/v2/health/ready").json == {"ready": True}
     assert used.get("/v2/models/loan/ready").json == {"name": "loan", "ready": True}

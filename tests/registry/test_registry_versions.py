@@ -34,7 +34,7 @@ class FakeCompiler:
         form = ServingForm(format="fake", reason="test", rows_checked=1, largest_difference=0.0)
         return type("Compiled", (), {"files": {"weights": model.encode()}, "form": form})()
 
-    def load(self, files, form, signature):
+    def load(self, files, form, signature, *, is_new=False):
         assert set(files) == {"weights"}
 
         @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,6 +49,17 @@ def register(
         bool,
         typer.Option("--allow-pickle", help="Load a pickle. It can run any code: only for files of your own making."),
     ] = False,
+    python: Annotated[
+        str | None,
+        typer.Option(
+            "--python",
+            help="A Python class of your own, as package.module:Class, instead of a fitted model. It is run.",
+        ),
+    ] = None,
+    python_files: Annotated[
+        Path | None,
+        typer.Option("--python-files", help="The folder or .py file that the class is imported from. With --python."),
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag, as name=value; may be repeated.")] = None,
     description: Annotated[str, typer.Option("--description", help="What the model is for.")] = "",
     reason: ReasonOption = "registered by hand",
@@ -59,8 +72,14 @@ def register(
     """
     from homeostat.ports import Registration
 
+    if python is not None and training is None and pipeline is not None:
+        # There is no fitted model to name before the table.
+        training = Path(pipeline)
+        pipeline = None
+    if python_files is not None and python is None:
+        raise InvalidInput("--python-files is for a Python class; name it with --python package.module:Class.")
     if external:
-        if reference is None or pipeline is not None:
+        if reference is None or pipeline is not None or python is not None:
             raise InvalidInput("What is served elsewhere takes no pipeline, and a table: --external --reference DATA.")
         table = reference
     else:
@@ -68,12 +87,14 @@ def register(
         given = [name for name, value in apart.items() if value is not None]
         if given:
             raise InvalidInput(f"{given[0]} is for what is served elsewhere; add --external.")
-        if pipeline is None or training is None or not target:
+        if training is None or not target or (pipeline is None) is (python is None):
             raise InvalidInput(
-                "Name the pipeline, what it was trained on, and the target: MODEL PIPELINE TRAINING --target Y."
+                "Name the pipeline, what it was trained on, and the target: MODEL PIPELINE TRAINING --target Y. Of a "
+                "Python class: MODEL TRAINING --target Y --python package.module:Class."
             )
         table = training
-    with tempfile.TemporaryDirectory() as folder:
+    # What a class prints while it is loaded is no part of this command's answer.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         fitted = None if pipeline is None else _model_file(pipeline, Path(folder), allow_pickle=allow_pickle)
         registration = Registration(
             training=context.existing(table),
@@ -87,6 +108,8 @@ def register(
             prediction=prediction,
             score=score,
             positive=positive,
+            python=python,
+            python_files=python_files,
         )
         with context.control_plane(server) as plane:
             version = plane.register(model, registration, actor=context.actor(), reason=reason)

@@ -9,7 +9,7 @@ from typing import Any
 from homeostat.connectors import models as connector
 from homeostat.connectors.tables import LabelledTable, prepare, read_table
 from homeostat.control_plane.external import external_draft
-from homeostat.errors import InvalidFeatures, InvalidInput
+from homeostat.errors import InvalidFeatures, InvalidInput, PythonNotAllowed
 from homeostat.frames import finite, to_pandas
 from homeostat.ports import Registration
 from homeostat.records import Policy, Signature, Version
@@ -25,6 +25,7 @@ from homeostat.registry.service import Registry, VersionDraft
 from homeostat.retraining.first import positive_scores, train_first
 from homeostat.retraining.rules import evaluation_rows, offline_metrics, threshold_parameters
 from homeostat.retraining.service import describe_features
+from homeostat.settings import Settings
 
 
 def register_files(
@@ -37,6 +38,7 @@ def register_files(
     actor: str,
     reason: str,
     seed: int,
+    python_seconds: float = 60.0,
 ) -> Version:
     """Register a version in stage draft from a table and, unless one is to be trained, a fitted pipeline.
 
@@ -45,7 +47,14 @@ def register_files(
     if registration.is_external:
         return registry.register_external(external_draft(model, registration, seed), at=at, actor=actor, reason=reason)
     fitted = None
-    if registration.pipeline is not None:
+    if registration.python is not None:
+        if registration.pipeline is not None:
+            raise InvalidInput("A version is a fitted model's file or a Python class, not both.")
+        files = connector.read_python_files(registration.python, registration.python_files)
+        fitted = connector.GivenPython(registration.python, files, seconds=python_seconds)
+    elif registration.python_files is not None:
+        raise InvalidInput("The files of a Python class are there, but not its name: package.module:Class.")
+    elif registration.pipeline is not None:
         fitted = load_pipeline(registration.pipeline, allow_pickle=registration.allow_pickle)
     table = prepare(read_table(registration.training), target=registration.target, time=registration.time, name=model)
     try:
@@ -71,6 +80,12 @@ def register_files(
         # The user's pipeline is run on the user's rows; what it raises is about those.
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InvalidFeatures(f"The model can't be used with the training data: {first}") from error
+
+
+def check_runnable(version: Version, settings: Settings) -> None:
+    """Raise `PythonNotAllowed` for a version that servers with these settings would not run: it gets no traffic."""
+    if version.serving.format == connector.PYTHON and not settings.serve.allow_python:
+        raise PythonNotAllowed
 
 
 def load_pipeline(path: Path, *, allow_pickle: bool) -> Any:
@@ -183,7 +198,7 @@ def given_draft(model: str, given: connector.Given, table: LabelledTable, seed: 
         "columns": columns,
         "target": table.target,
         "times": table.times if table.has_own_times else None,
-        "parameters": {"estimator": type(fitted.estimator).__name__},
+        "parameters": {"estimator": getattr(given, "entry", type(given).__name__)},
         "seed": seed,
     }
 
@@ -194,7 +209,7 @@ def _inspect_given(given: connector.Given, table: LabelledTable) -> FittedPipeli
     absent = [name for name in names if name not in table.columns]
     if absent:
         raise InvalidFeatures(f"The training data lacks features: {', '.join(absent)}.", missing=absent)
-    if len(names) != given.width:
+    if len(names) != (given.width or len(names)):
         raise InvalidFeatures(
             f"The model takes {given.width} features without names; the training data has {len(names)} besides "
             f"'{table.target_name}'. Leave only the features, in their order."

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from homeostat.alerts.service import Alerts
 from homeostat.control_plane.confirmation import wait_for_gateways
-from homeostat.control_plane.registration import register_files
+from homeostat.control_plane.registration import check_runnable, register_files
 from homeostat.controllers.tally import Tally
 from homeostat.errors import Conflict, IntegrityError, InvalidInput, NotServing, UnknownRecord
 from homeostat.feedback.labels import accept_labels
@@ -187,6 +187,7 @@ class ControlPlaneService:
             actor=actor,
             reason=reason,
             seed=self._settings.seed,
+            python_seconds=self._settings.serve.python_seconds,
         )
 
     def move(self, model: str, number: int, stage: Stage, *, actor: str, reason: str) -> Promotion:
@@ -196,6 +197,7 @@ class ControlPlaneService:
             return Promotion(version=self._registry.advance(model, number, stage, at=now, actor=actor, reason=reason))
         if version.stage is Stage.PRODUCTION:
             return Promotion(version=version)
+        check_runnable(version, self._settings)
         # Which version is in production elsewhere is said, not tried: there is no traffic here to try it on.
         if self._registry.production(model) is None or version.is_external:
             installed = self._registry.install(model, number, at=now, actor=actor, reason=reason)
@@ -241,7 +243,7 @@ class ControlPlaneService:
         return self._rollouts.list(model)
 
     def start_rollout(self, model: str, number: int, *, actor: str, reason: str) -> Rollout:
-        self._registry.version(model, number)
+        check_runnable(self._registry.version(model, number), self._settings)
         policy = self._settings.policy_of(model)
         rollout = self._rollouts.start(model, number, policy, at=self._clock.now(), reason=reason, actor=actor)
         self._on_route(model)

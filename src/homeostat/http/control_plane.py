@@ -16,6 +16,7 @@ from homeostat.errors import (
     InvalidInput,
     InvalidRequest,
     MissingDependency,
+    PythonNotAllowed,
     TrainingFailed,
     UnknownModel,
     UnknownRecord,
@@ -68,6 +69,8 @@ REGISTRATION = (
     FormField("score", "The column of its scores; `score`, unless given. For external ones."),
     FormField("positive", "The class that a binary model looks for. For external ones."),
     FormField("allow_pickle", "Load a pickle; the server has to allow it too (serve.allow_pickle).", is_flag=True),
+    FormField("python", "A Python class, as package.module:Class, where the server allows it (serve.allow_python)."),
+    FormField("python_files", "What the Python class is imported from.", suffixes=(".py", ".zip")),
     FormField("keep_training", "Keep the rows for later retrainings; true unless said otherwise.", is_flag=True),
     FormField("tags", "Tags, as a JSON object of texts.", longest=10_000),
     FormField("description", "What the model is for.", longest=10_000),
@@ -95,9 +98,10 @@ class FullControlPlane(ControlPlane, Protocol):
 class ControlHandlers:
     """From requests to the control plane."""
 
-    def __init__(self, control: FullControlPlane, *, allow_pickle: bool) -> None:
+    def __init__(self, control: FullControlPlane, *, allow_pickle: bool, allow_python: bool) -> None:
         self._control = control
         self._allow_pickle = allow_pickle
+        self._allow_python = allow_python
 
     def register(self, request: Request) -> Version:
         try:
@@ -113,10 +117,15 @@ class ControlHandlers:
                 "This server takes no pickles. Save the pipeline with skops.io.dump, or let whoever runs the server "
                 "set serve.allow_pickle."
             )
-        if wants_pickle:
+        wants_python = bool(given.get("python")) or "python_files" in request.files
+        if wants_python and not self._allow_python:
+            raise PythonNotAllowed
+        if wants_python and not (given.get("python") and "python_files" in request.files):
+            raise InvalidRequest("A Python class is two fields: its name, 'python', and its files, 'python_files'.")
+        if wants_pickle or wants_python:
             # Whoever runs code on the server can take the keys of others.
             request.caller.check(KeyRole.ADMIN)
-        pipeline = request.files.get("pipeline")
+        pipeline, python_files = request.files.get("pipeline"), request.files.get("python_files")
         if not is_printed(given.get("actor", "") + given.get("reason", "")):
             raise InvalidRequest("'actor' or 'reason' has control characters.")
         is_external = _flag(given, "external", default=False)
@@ -138,6 +147,8 @@ class ControlHandlers:
                 prediction=given.get("prediction") or None,
                 score=given.get("score") or None,
                 positive=given.get("positive") or None,
+                python=given.get("python") or None,
+                python_files=None if python_files is None else Path(python_files.path),
             ),
             actor=request.actor(given.get("actor", "")),
             reason=given.get("reason") or "registered over HTTP",
@@ -182,9 +193,9 @@ def _tags(text: str) -> dict[str, str]:
         raise InvalidRequest("'tags' is a JSON object of texts.") from None
 
 
-def operations(control: FullControlPlane, *, allow_pickle: bool) -> list[Operation]:
+def operations(control: FullControlPlane, *, allow_pickle: bool, allow_python: bool = False) -> list[Operation]:
     """Every route of the control plane."""
-    handlers = ControlHandlers(control, allow_pickle=allow_pickle)
+    handlers = ControlHandlers(control, allow_pickle=allow_pickle, allow_python=allow_python)
     return [
         *_models(control, handlers),
         *_watching(control),

@@ -51,7 +51,9 @@ class Registration:
 
     `training` is a CSV or Parquet table with the `target` column and, perhaps, one of event `time`. `pipeline` is the
     fitted model (.skops, .onnx, XGBoost's .ubj or .json, LightGBM's .txt or .lgb, or .joblib and .pkl with
-    `allow_pickle`); without one the built-in trainer fits a model.
+    `allow_pickle`); without one the built-in trainer fits a model. `python` names a class of the user's own instead,
+    as `package.module:Class`, and `python_files` the folder, `.py` file or `.zip` that it is imported from; without
+    that it is looked for where Python looks for modules.
     With `keep_training` the rows are kept, so that retrainings can use them as history.
 
     With `is_external` the version is served elsewhere: `training` is a table of rows that it answered, as a reference,
@@ -71,6 +73,8 @@ class Registration:
     prediction: str | None = None
     score: str | None = None
     positive: str | None = None
+    python: str | None = None
+    python_files: Path | None = None
 
 
 class ControlPlane(Protocol):

@@ -60,8 +60,14 @@ class Compiler(Protocol):
         """Compile, and prove that outputs match. Raises `CompilationFailed`."""
         ...
 
-    def load(self, files: Mapping[str, bytes], form: ServingForm, signature: Signature) -> Predictor:
-        """Make stored files serve. Raises `CompilationFailed` where they are not what they should be."""
+    def load(
+        self, files: Mapping[str, bytes], form: ServingForm, signature: Signature, *, is_new: bool = False
+    ) -> Predictor:
+        """Make stored files serve. Raises `CompilationFailed` where they are not what they should be.
+
+        `is_new` says that who registers them right now named them: then a Python class among them may run. Else the
+        process has to allow it: raises `PythonNotAllowed`.
+        """
         ...
 
 

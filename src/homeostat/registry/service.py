@@ -102,7 +102,7 @@ class Registry:
         """
         check_name(draft.model)
         compiled = self._compiler.compile(draft.estimator, draft.signature, finite(draft.columns), seed=draft.seed)
-        predictor = self._compiler.load(compiled.files, compiled.form, draft.signature)
+        predictor = self._compiler.load(compiled.files, compiled.form, draft.signature, is_new=True)
         signature = with_nullable(draft.signature, predictor, finite(draft.columns))
         contents = {MODEL_FOLDER + path: content for path, content in compiled.files.items()}
         contents |= self._reference_files(draft, predictor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -246,7 +247,7 @@ class Client:
         }
         if registration.is_external:
             fields["external"] = "true"
-        for name in ("time", "prediction", "score", "positive"):
+        for name in ("time", "prediction", "score", "positive", "python"):
             if getattr(registration, name) is not None:
                 fields[name] = getattr(registration, name)
         with ExitStack() as opened:
@@ -254,6 +255,8 @@ class Client:
             if registration.pipeline is not None:
                 file = opened.enter_context(_opened(registration.pipeline))
                 files["pipeline"] = (registration.pipeline.name, file)
+            if registration.python is not None:
+                files["python_files"] = ("files.zip", _packed(registration.python, registration.python_files))
             return self._transport.upload(Version, self._path(model, "/versions"), fields=fields, files=files)
 
     def move(self, model: str, number: int, stage: Stage, *, actor: str, reason: str) -> Promotion:
@@ -402,6 +405,12 @@ def _opened(path: Path) -> IO[bytes]:
         return path.open("rb")
     except OSError as error:
         raise InvalidInput(f"{path} can't be read: {error.strerror}.") from error
+
+
+def _packed(entry: str, source: Path | None) -> IO[bytes]:
+    from homeostat.connectors.models import python_files
+
+    return io.BytesIO(python_files.pack(python_files.read_python_files(entry, source)))
 
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ from homeostat.http.health import Health
 from homeostat.http.inference_protocol.rows import InferenceRows
 from homeostat.http.limits import Limits
 from homeostat.http.metrics import ServerMetrics, StateCollector, exposition
+from homeostat.http.metrics.statistics import counts_by_version
 from homeostat.http.openapi import document
 from homeostat.http.operations import MODEL, Operation, Pool, Raw, Request
 from homeostat.http.plain_rows import PlainRows
@@ -310,12 +311,18 @@ def _operations(
         # The router tries them in order: what is asked most comes first.
         made += data_plane.operations(plane)
         made += past_predictions.operations(plane, control, metrics)
-        made += inference_protocol.operations(plane, control, health.protocol_ready, most_bytes=serve.body_bytes)
+        made += inference_protocol.operations(
+            plane,
+            control,
+            health.protocol_ready,
+            lambda: counts_by_version(metrics.collect()),
+            most_bytes=serve.body_bytes,
+        )
         made += scoring_protocol.operations(plane, health.ready)
     made += health.operations()
     made.append(_metrics_operation(metrics, StateCollector(control)))
     if role.orders:
-        made += control_plane.operations(control, allow_pickle=serve.allow_pickle)
+        made += control_plane.operations(control, allow_pickle=serve.allow_pickle, allow_python=serve.allow_python)
         if advance is not None:
             made.append(control_plane.clock_operation(advance))
         made += _pages(system, address=address, simulated=advance is not None)

@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from homeostat import __version__
 from homeostat.alerts.service import Alerts, CallbackNotifier, LogNotifier
-from homeostat.connectors import models as connector
 from homeostat.control_plane.service import ControlPlaneService
 from homeostat.controllers.clock import SystemClock
 from homeostat.controllers.heal import HealController
@@ -35,15 +34,13 @@ from homeostat.frames import Columns, Kind, concatenate
 from homeostat.journal import latest_route
 from homeostat.keys.service import Keys
 from homeostat.monitoring.service import Monitoring
-from homeostat.ports import Clock, CompiledModel, ControlStore, FileStore, Notifier, PredictionLog, Predictor
+from homeostat.ports import Clock, ControlStore, FileStore, Notifier, PredictionLog, Predictor
 from homeostat.records import (
     Alert,
     Finding,
     Model,
     Policy,
     Route,
-    ServingForm,
-    Signature,
     Stage,
     Task,
     Version,
@@ -57,16 +54,7 @@ from homeostat.serving.answering import LoadedVersion
 from homeostat.serving.gateway import Gateway, Predictions
 from homeostat.serving.shadows import ShadowQueue
 from homeostat.settings import Settings
-
-
-class ModelCompiler:
-    """The connectors for models, as the registry wants them."""
-
-    def compile(self, model: Any, signature: Signature, reference: Columns, *, seed: int = 0) -> CompiledModel:
-        return connector.compile_model(model, signature, reference, seed=seed)
-
-    def load(self, files: Mapping[str, bytes], form: ServingForm, signature: Signature) -> Predictor:
-        return connector.load_predictor(files, form, signature)
+from homeostat.wiring.compiler import ModelCompiler
 
 
 class LoggedRows:
@@ -252,7 +240,8 @@ def open_system(
     """
     clock = clock or SystemClock()
     store, log, files = _memory_stores() if in_memory else _durable_stores(settings)
-    registry = Registry(store, files, ModelCompiler(), code_version=__version__)
+    compiler = ModelCompiler(allow_python=settings.serve.allow_python, python_seconds=settings.serve.python_seconds)
+    registry = Registry(store, files, compiler, code_version=__version__)
     views: dict[str, ModelView] = {}
     turn = threading.RLock()
 

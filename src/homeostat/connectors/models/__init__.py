@@ -9,17 +9,23 @@ from homeostat.connectors.models.compiling import Compiled, compile_model, load_
 from homeostat.connectors.models.estimators import load_skops
 from homeostat.connectors.models.exported import GivenGraph
 from homeostat.connectors.models.original import Given
+from homeostat.connectors.models.python_class import FORMAT as PYTHON
+from homeostat.connectors.models.python_class import GivenPython
+from homeostat.connectors.models.python_files import read_python_files
 from homeostat.connectors.models.reading import SUFFIXES, read_model
 from homeostat.connectors.models.serving import Predictor
 
 __all__ = [
+    "PYTHON",
     "SUFFIXES",
     "Compiled",
     "Given",
     "GivenGraph",
+    "GivenPython",
     "Predictor",
     "compile_model",
     "load_predictor",
     "load_skops",
     "read_model",
+    "read_python_files",
 ]

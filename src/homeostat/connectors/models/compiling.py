@@ -20,11 +20,12 @@ from homeostat.connectors.models import (
     graphs,
     linear,
     parity,
+    python_class,
 )
 from homeostat.connectors.models.original import Estimator, wrap
 from homeostat.connectors.models.preprocessing import NotExpressible
 from homeostat.connectors.models.serving import Core, Description, Predictor, Served, check_fits, seal, unseal
-from homeostat.errors import CompilationFailed, HomeostatError
+from homeostat.errors import CompilationFailed, HomeostatError, PythonNotAllowed
 
 Made = tuple[Description, dict[str, bytes]]
 Build = Callable[[], Made]
@@ -44,6 +45,7 @@ REASONS = {
     graphs.FORMAT: "ONNX gives the original's outputs to within 32-bit rounding",
     estimators.FORMAT: "no compiled format gives the original's outputs, so the estimator itself is served, "
     "read by skops from an explicit list of types",
+    python_class.FORMAT: "it is a Python class of the user's own, which is asked as it is",
 }
 
 
@@ -103,7 +105,7 @@ class _Compilation:
         self._rejected: list[records.Rejected] = []
 
     def result(self, reference: frames.Columns, generator: np.random.Generator) -> Compiled:
-        trees = self._trees()
+        trees = None if isinstance(self._original.model, python_class.GivenPython) else self._trees()
         borders = {} if trees is None else forests.thresholds(trees.forest, trees.description)
         rows = parity.collect(self._original, reference, borders, generator)
         for group in self._groups(trees):
@@ -132,6 +134,8 @@ class _Compilation:
         original = self._original
         if isinstance(original.model, exported.GivenGraph):
             return [[(graphs.FORMAT, ONNX_TOLERANCE, lambda: exported.as_given(original))]]
+        if isinstance(original.model, python_class.GivenPython):
+            return [[(python_class.FORMAT, TREE_TOLERANCE, lambda: python_class.build(original))]]
         first: list[tuple[str, float, Build]] = []
         if trees is not None:
             first = [
@@ -159,7 +163,9 @@ class _Compilation:
             description, native = build()
             description = msgspec.structs.replace(description, refuses=rows.refusals)
             files = seal(description, native)
-            served = Served(_core(description, files, self._signature), description, self._signature)
+            description = unseal(files)
+            seconds = getattr(self._original.model, "seconds", python_class.LOAD_SECONDS)
+            served = Served(_core(description, files, self._signature, seconds), description, self._signature)
         except CompilationFailed as error:
             self._rejected.append(records.Rejected(format=name, reason=error.message))
             return None
@@ -214,22 +220,33 @@ class _Compilation:
 NO_PROBABILITIES = "the original names a class without probabilities, so they are 0 and 1"
 
 
-def load_predictor(files: Mapping[str, bytes], form: records.ServingForm, signature: records.Signature) -> Predictor:
+def load_predictor(
+    files: Mapping[str, bytes],
+    form: records.ServingForm,
+    signature: records.Signature,
+    *,
+    allow_python: bool = False,
+    python_seconds: float = python_class.LOAD_SECONDS,
+) -> Predictor:
     """The predictor of files that `compile_model` made; nothing is unpickled and no path inside them is followed.
 
-    Raises `CompilationFailed` where the files are damaged, are of another format, or do not fit the signature.
+    With `allow_python` the code of a user's class is run, which has `python_seconds` to be loaded. Raises
+    `PythonNotAllowed` for one without it, `CompilationFailed` where the files are damaged, are of another format, or do
+    not fit the signature.
     """
     if form.format not in REASONS:
         raise CompilationFailed(
             f"Format '{form.format}' is not known; this release reads {', '.join(REASONS)}.", format=form.format
         )
+    if form.format == python_class.FORMAT and not allow_python:
+        raise PythonNotAllowed
     description = unseal(files)
     if description.format != form.format:
         raise CompilationFailed(
             f"The files are {description.format}, but the version says {form.format}; register it anew."
         )
     check_fits(description, signature)
-    served = Served(_core(description, files, signature), description, signature)
+    served = Served(_core(description, files, signature, python_seconds), description, signature)
     _warm(served, signature)
     return served
 
@@ -250,8 +267,12 @@ def _warm(served: Served, signature: records.Signature) -> None:
             continue
 
 
-def _core(description: Description, files: Mapping[str, bytes], signature: records.Signature) -> Core:
+def _core(
+    description: Description, files: Mapping[str, bytes], signature: records.Signature, python_seconds: float
+) -> Core:
     match description.format:
+        case python_class.FORMAT:
+            return python_class.PythonCore(description, files, python_seconds)
         case forests.FORMAT:
             return forests.Forest(description, files)
         case ensembles.FORMAT:

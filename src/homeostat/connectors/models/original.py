@@ -17,19 +17,25 @@ class Given:
     """A model that was read from another library's own file, and can be asked but not fitted anew.
 
     `features` are the names that the file holds, empty where it holds none; `classes_` are empty for a regression;
-    `frame` says that it takes a column at a time, not a matrix. It has `predict` and `predict_proba`.
+    `frame` says that it takes a column at a time, not a matrix. It has `predict` and `predict_proba`, or, with
+    `takes_columns`, `scored`. A `width` of 0 is any.
     """
 
     features: tuple[str, ...] = ()
     width: int = 0
     classes_: tuple[str, ...] = ()
     frame: bool = False
+    takes_columns: bool = False
 
     def with_classes(self, classes: tuple[str, ...]) -> Given:
         """The model with the target's classes, in the order that its outputs have.
 
         Raises `InvalidInput` where it has another number of outputs.
         """
+        raise NotImplementedError
+
+    def scored(self, columns: Mapping[str, Array], rows: int) -> Array:
+        """Probabilities (n, classes) or values (n,), where it `takes_columns`."""
         raise NotImplementedError
 
 
@@ -43,10 +49,15 @@ class Estimator:
         self.kinds = {name: kinds[name] for name in names}
         self.classes = class_texts(model)
         self.probabilities = hasattr(model, "predict_proba") and bool(self.classes or not isinstance(model, Given))
+        if isinstance(model, Given) and model.takes_columns:
+            # What it gives for a row may be either, and is known when it was asked.
+            self.probabilities = bool(self.classes)
         self._positions = {label: position for position, label in enumerate(self.classes)}
 
     def outputs(self, columns: Mapping[str, Array], rows: int) -> Array:
         """Probabilities (n, classes) in the model's order, or values (n,)."""
+        if isinstance(self.model, Given) and self.model.takes_columns:
+            return self.model.scored({name: columns[name] for name in self.names}, rows)
         if self.frame:
             return self._asked(frames.to_pandas(columns, self.kinds), rows)
         return self.matrix_outputs(np.column_stack([columns[name] for name in self.names]), rows)
@@ -106,7 +117,7 @@ def wrap(model: Any, signature: records.Signature) -> Estimator:
 def _own_columns(model: Given, signature: records.Signature) -> tuple[str, ...]:
     names = model.features or tuple(signature.kinds)
     unknown = [name for name in names if name not in signature.kinds]
-    if unknown or len(names) != model.width:
+    if unknown or len(names) != (model.width or len(names)):
         raise CompilationFailed(
             f"The model takes {model.width} columns ({', '.join(names[:10])}), which the signature's are not."
         )

@@ -55,7 +55,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     the model's own classes; `probabilities` is false where the original only names a class, and `coded` says that
     the native model names it by its position; `narrow` says that values are rounded to 32-bit floats; `averaged`
     that the output is the mean of the trees; `steps` come before the native model; `files` are the SHA-256 of the
-    other files. `raw` says what is made of a native model's plain sums.
+    other files. `raw` says what is made of a native model's plain sums, `entry` which Python class it is.
     """
 
     layout: int = LAYOUT
@@ -71,6 +71,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     steps: tuple[Step, ...] | None = None
     raw: Raw | None = None
     refuses: Refusals = Refusals()
+    entry: str = ""
     files: dict[str, str] = {}
 
 

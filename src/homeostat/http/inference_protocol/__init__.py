@@ -1,6 +1,6 @@
 """The Open Inference Protocol (version 2): https://github.com/open-inference/open-inference-protocol.
 
-With Triton's extensions for binary tensor data, for the model configuration and for the model repository:
+With Triton's extensions for binary tensor data, for the model configuration, the model repository and statistics:
 https://github.com/triton-inference-server/server/tree/main/docs/protocol.
 """
 

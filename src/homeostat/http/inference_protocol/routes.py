@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from homeostat.errors import (
@@ -34,6 +34,8 @@ from homeostat.http.inference_protocol.messages import (
 from homeostat.http.inference_protocol.replies import OCTETS
 from homeostat.http.inference_protocol.repository import Repository
 from homeostat.http.inference_protocol.service import InferenceProtocol
+from homeostat.http.inference_protocol.statistics import Statistics, StatisticsReply
+from homeostat.http.metrics.statistics import VersionCounts
 from homeostat.http.operations import MODEL, VERSION, Operation, Parameter, Pool, Request
 from homeostat.ports import ControlPlane
 
@@ -42,7 +44,12 @@ JSON_LENGTH = Parameter(HEAD_LENGTH, "How many bytes of the body are JSON, where
 
 
 def operations(
-    plane: DataPlane, control: ControlPlane, is_ready: Callable[[Request], Ready], *, most_bytes: int
+    plane: DataPlane,
+    control: ControlPlane,
+    is_ready: Callable[[Request], Ready],
+    counts: Callable[[], Mapping[tuple[str, int], VersionCounts]],
+    *,
+    most_bytes: int,
 ) -> list[Operation]:
     """The protocol's routes; `most_bytes` is the largest body, also when it is unpacked."""
     protocol = InferenceProtocol(plane, control, most_bytes=most_bytes)
@@ -55,6 +62,10 @@ def operations(
     add("GET", "/v2", "Which server this is", protocol.server, ServerMetadata)
     add("GET", "/v2/health/live", "Whether it lives", lambda _: Live(live=True), Live, is_open=True)
     add("GET", "/v2/health/ready", "Whether it is ready", is_ready, Ready, is_open=True, errors=(NotReady,))
+    statistics = Statistics(plane, control, counts)
+    said = "What was answered, how often and how fast"
+    # Before the models: Triton's address for all of them looks like that of a model named so.
+    add("GET", "/v2/models/stats", f"{said}, by every model", statistics.all, StatisticsReply)
     for suffix, parameters, errors in (
         ("", (MODEL,), (UnknownModel, NotServing, IntegrityError)),
         ("/versions/{version}", (MODEL, VERSION), (UnknownModel, UnknownVersion, IntegrityError)),
@@ -64,6 +75,8 @@ def operations(
         add("GET", path, "What a model takes and gives", protocol.metadata, ModelMetadata, **shared)
         add("GET", f"{path}/ready", "Whether a model is ready", protocol.ready, ModelReady, **shared)
         add("GET", f"{path}/config", "A model as Triton would be told of it", protocol.config, ModelConfig, **shared)
+        answer, known = (statistics.version, errors[:2]) if suffix else (statistics.model, errors[:1])
+        add("GET", f"{path}/stats", said, answer, StatisticsReply, parameters=parameters, errors=known)
         shared["errors"] = (*errors, ScoringFailed)
         add(
             "POST",

@@ -23,7 +23,7 @@ from homeostat.records import Version
 from homeostat.serving.answering import Snapshot
 
 PLATFORM = "homeostat"
-EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository"]
+EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
 
 
 class InferenceProtocol:

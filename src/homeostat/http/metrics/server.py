@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,24 @@ REQUESTS = Described(
 ROWS = Described("model_infer_rows_total", "counter", ("model", "version"), "Rows that a version answered.")
 SECONDS = Described(
     "model_infer_duration_seconds", "histogram", ("model",), "Time a request to score took, in seconds."
+)
+SPENT = Described(
+    "model_infer_seconds_total",
+    "counter",
+    ("model", "version", "status"),
+    "Time that requests to score took together, in seconds, by the version that answered and the HTTP status.",
+)
+EXECUTIONS = Described(
+    "model_infer_executions_total",
+    "counter",
+    ("model", "version"),
+    "Groups of rows that a version answered at once; rows that come together are one.",
+)
+LAST = Described(
+    "model_infer_last_timestamp_seconds",
+    "gauge",
+    ("model", "version"),
+    "When a version last answered, in seconds since 1970.",
 )
 WRITTEN = Described("prediction_log_written_total", "counter", (), "Rows written to the prediction log.")
 SPILLED = Described("prediction_log_spilled_total", "counter", (), "Rows written to a spill file, the log being away.")
@@ -69,6 +89,9 @@ SERVER_METRICS = (
     REQUESTS,
     ROWS,
     SECONDS,
+    SPENT,
+    EXECUTIONS,
+    LAST,
     WRITTEN,
     SPILLED,
     REPLAYED,
@@ -125,6 +148,8 @@ class ServerMetrics:
 
         self._requests, self._rows = counter(REQUESTS), counter(ROWS)
         self._seconds = histogram(SECONDS, DURATIONS)
+        self._spent, self._executions = counter(SPENT), counter(EXECUTIONS)
+        self._last = Gauge(LAST.name, LAST.meaning, LAST.labels, registry=self._registry, multiprocess_mode="max")
         self._left_out = counter(LEFT_OUT)
         self._of_log = {
             "written": counter(WRITTEN),
@@ -143,6 +168,9 @@ class ServerMetrics:
         )
         self._http, self._refused = counter(HTTP), counter(REFUSED)
         self._restarts = counter(RESTARTS)
+        self._adding = threading.Lock()
+        # Seconds, executions and the moment of the last one, since these were handed in.
+        self._added: dict[tuple[str, str, int], list[float]] = {}
         self._known_models: set[str] = set()
         self._known_versions: set[tuple[str, int]] = set()
         self._known_routes: set[str] = set()
@@ -176,12 +204,26 @@ class ServerMetrics:
         known = [number for number in answered if (model, number) in self._known_versions]
         version = SEVERAL if len(known) > 1 else str(known[0]) if known else NOBODY
         self._child(self._requests, named, version, _status(status)).inc(len(seconds))
+        spent = seconds[0] if len(seconds) == 1 else sum(seconds)
         duration = self._child(self._seconds, named)
         for one in seconds:
             duration.observe(max(0.0, one))
         for number in known:
             if answered[number]:
                 self._child(self._rows, named, str(number)).inc(answered[number])
+        at = time.time()
+        with self._adding:
+            added = self._added.get((named, version, status))
+            if added is None:
+                added = self._added[named, version, status] = [0.0, 0, 0.0]
+            added[0] += spent
+            if len(known) == 1 and answered[known[0]]:
+                added[1] += 1
+                added[2] = at
+            elif known:
+                self._add_executions(named, [number for number in known if answered[number]], at)
+        if self.shared:
+            self._hand_in()
 
     def count_log(self, kind: str, rows: int) -> None:
         """Count rows by what became of them: written, spilled, replayed, dropped or failed."""
@@ -239,6 +281,22 @@ class ServerMetrics:
         """Count that the controllers' process had died and is started again."""
         self._restarts.inc()
 
+    def _add_executions(self, model: str, numbers: Iterable[int], at: float) -> None:
+        for number in numbers:
+            added = self._added.setdefault((model, str(number), 0), [0.0, 0, 0.0])
+            added[1:] = added[1] + 1, at
+
+    def _hand_in(self) -> None:
+        """Give what was added up here to the metrics: one process needs it there only when somebody looks."""
+        with self._adding:
+            added, self._added = self._added, {}
+        for (model, version, status), (seconds, executions, last) in added.items():
+            if status:
+                self._child(self._spent, model, version, _status(status)).inc(max(0.0, seconds))
+            if executions:
+                self._child(self._executions, model, version).inc(executions)
+                self._child(self._last, model, version).set(last)
+
     def _child(self, metric: Any, *labels: str) -> Any:
         key = (metric, *labels)
         child = self._children.get(key)
@@ -248,6 +306,7 @@ class ServerMetrics:
 
     def collect(self) -> list[Metric]:
         """The families that have samples: of this app, or where processes share a port, of all of them."""
+        self._hand_in()
         found = {metric.name: metric for metric in (self._shared() if self.shared else self._registry.collect())}
         families = []
         for one in SERVER_METRICS:
