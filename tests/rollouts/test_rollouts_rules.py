@@ -343,7 +343,7 @@ def test_past_its_maximum_a_step_does_what_the_policy_says(at_limit, step, kind)
     assert decide(rollout(step), late, policy_with({"at_limit": at_limit})).kind == kind
 
 
-MILD = comparison(2, 12)
+MILD = comparison(2, 13)
 
 
 def test_a_mild_breach_goes_back_a_step_and_at_last_takes_it_back():
@@ -420,4 +420,4 @@ def test_measures_of_one_version_against_its_own_reference():
     noisy = np.where(rng.random(2000) < 0.3, 1, truth)
     pairs = Pairs(Task.BINARY, truth, noisy, truth, np.arange(2000), positive=1)
     assert precision_of(pairs, 0.05).log_worse > 10
-    assert precision_of(replace(pairs, candidate=truth), 0.05).log_worse < 0
+    assert precision_of(replace(pairs, candidate=truth), 0.05).log_worse <= 0
