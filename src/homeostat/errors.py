@@ -244,6 +244,26 @@ class RolloutInProgress(Conflict):
     template = "Model '{model}' is already rolling out version {candidate} ({rollout}). Wait, or abort that one first."
 
 
+class CoolingDown(Conflict):
+    """A version that was rolled back rests before it is tried again."""
+
+    code = "cooling_down"
+    template = (
+        "Version {version} of '{model}' was rolled back, and rests until {until}. Then it may be tried again, as a new "
+        "attempt; 'homeostat model rollback {model} --to {version}' returns to it at once where it served before."
+    )
+
+
+class NotReplayable(Conflict):
+    """A decision that kept too little to be taken again."""
+
+    code = "not_replayable"
+    template = (
+        "Decision '{decision}' ({kind}) can't be taken again: {reason}. What the rules of rollouts and rollbacks "
+        "decide by themselves can be."
+    )
+
+
 class ModelExists(Conflict):
     """A model of that name exists with another task or other features."""
 
