@@ -198,10 +198,10 @@ def _folded(
     epochs, arms = shape
     segments = 1 if segment is None else int(segment.max(initial=-1)) + 1
     segments = max(segments, 1, 0 if before is None else len(before.running))
+    codes = cells if segment is None else segment * (epochs * arms) + cells
     if below is not None:
-        return _ratio(x, below, cells, (1, epochs, arms), unknown, is_weighted=chances is not None)
+        return _ratio(x, below, codes, (segments, epochs, arms), unknown, is_weighted=chances is not None)
     if metric.bounds is None:
-        codes = cells if segment is None else segment * (epochs * arms) + cells
         return _unbounded(x, codes, (segments, epochs, arms))
     low, width = metric.bounds[0], metric.range
     if (low, width) != (0.0, 1.0):
