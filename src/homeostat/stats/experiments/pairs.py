@@ -132,7 +132,7 @@ def paired_with_control(summary: MetricSummary, metric: MetricPlan, plan: Plan, 
         penalty = penalties(np.where(usable, np.maximum(w, 1 - w), 0.5)) @ np.maximum(spent, 0.0)
         ready = information > 0
     elif total > 0:
-        ready = _is_ready(summary, n, filled, weights, levels, variance, least)
+        ready = _is_ready(summary, n, filled, weights, levels, variance, least, arm)
     return Pair(
         shown,
         width * effect,
@@ -211,19 +211,24 @@ def _is_ready(
     levels: tuple[float, float],
     variance: float,
     least: float,
+    arm: int,
 ) -> bool:
     """Whether the normal approximation may be used: enough units, none of which weighs too much.
 
-    The largest share of a unit in the variance bounds Lyapunov's ratio from above.
+    That is measured by Lyapunov's ratio Σy⁴ / (Σy²)²; of a ratio by the largest share of a unit in the variance, which
+    bounds it from above.
     """
     if not variance > 0 or float(np.where(filled[..., None], n, 0.0).sum(axis=(0, 1)).min()) < BURN_IN:
         return False
-    pull = float((weights[filled] / n[filled].min(axis=-1)).max())
-    if summary.denominators is None:
-        furthest = max(summary.high - min(levels), max(levels) - summary.low)
-    else:
-        # A value a and a denominator b of 0 or more move a ratio R by a − R·b, which lies between −R·b and a.
-        level = max(abs(level) for level in levels)
-        reach = level * summary.largest_denominator
-        furthest = (max(summary.high, reach) if summary.low >= 0 else abs(summary.low) + summary.high + reach) / least
-    return (pull * furthest) ** 2 <= LYAPUNOV_LIMIT * variance
+    pull = np.where(filled[..., None], weights[..., None] / np.maximum(n, 1), 0.0)
+    if summary.cubes is not None and summary.fourths is not None:
+        places = [0, arm]
+        s1, s2, s3, s4 = (part[..., places] for part in (summary.sums, summary.squares, summary.cubes, summary.fourths))
+        mean = s1 / np.maximum(n, 1)
+        around = np.maximum(s4 - 4 * mean * s3 + 6 * mean**2 * s2 - 3 * n * mean**4, 0.0)
+        return bool((pull**4 * around).sum() <= LYAPUNOV_LIMIT * variance**2)
+    # A value a and a denominator b of 0 or more move a ratio R by a − R·b, which lies between −R·b and a.
+    level = max(abs(level) for level in levels)
+    reach = level * summary.largest_denominator
+    furthest = (max(summary.high, reach) if summary.low >= 0 else abs(summary.low) + summary.high + reach) / least
+    return bool((float(pull.max()) * furthest) ** 2 <= LYAPUNOV_LIMIT * variance)

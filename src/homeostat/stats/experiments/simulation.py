@@ -186,18 +186,16 @@ def _asymptotic(
     values: npt.NDArray[Any], second: npt.NDArray[np.bool_], metric: MetricPlan, plan: Plan
 ) -> EvidencePaths:
     x, inside = np.asarray(values, dtype=np.float64), second.astype(np.float64)
-    n1, mean1, m1, _ = cumulative_moments(x, 1 - inside)
-    n2, mean2, m2, _ = cumulative_moments(x, inside)
+    n1, mean1, m1, fourth1 = cumulative_moments(x, 1 - inside)
+    n2, mean2, m2, fourth2 = cumulative_moments(x, inside)
     weight = plan.weights[0][1] / sum(plan.weights[0])
     information = weight * (1 - weight) * (n1 + n2)
     with np.errstate(divide="ignore", invalid="ignore"):
         noise = m1 / (n1 - 1) / n1 + m2 / (n2 - 1) / n2
         variance = information**2 * noise
-        pull = information / np.minimum(n1, n2)
-        high, low = np.maximum.accumulate(x, axis=-1), np.minimum.accumulate(x, axis=-1)
-        furthest = np.maximum(high - np.minimum(mean1, mean2), np.maximum(mean1, mean2) - low)
+        fourth = information**4 * (fourth1 / n1**4 + fourth2 / n2**4)
         ready = (np.minimum(n1, n2) >= BURN_IN) & (variance > 0)
-        ready &= (pull * furthest) ** 2 <= LYAPUNOV_LIMIT * variance
+        ready &= fourth <= LYAPUNOV_LIMIT * variance**2
     time = np.where(ready, 2 * information, 1.0)
     scale = np.sqrt(np.where(ready, variance, 1.0) / time)
     score = metric.sign * information * (mean2 - mean1)
