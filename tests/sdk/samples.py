@@ -10,7 +10,6 @@ from homeostat.records import (
     CheckReport,
     ClockReport,
     Decision,
-    Experiment,
     Feature,
     FileEntry,
     Finding,
@@ -28,6 +27,7 @@ from homeostat.records import (
     Promotion,
     Rollback,
     Rollout,
+    RolloutComparison,
     RolloutState,
     RouteReport,
     Run,
@@ -120,7 +120,7 @@ STATUS = ModelStatus(
     open_alerts=[ALERT],
     last_decision=DECISION,
 )
-EXPERIMENT = Experiment(
+COMPARISON = RolloutComparison(
     id="r1",
     model="mail",
     state=RolloutState.RUNNING,

@@ -24,7 +24,6 @@ from homeostat.records import (
     Alert,
     CheckReport,
     Decision,
-    Experiment,
     Finding,
     GatewayReport,
     KeyReport,
@@ -39,6 +38,7 @@ from homeostat.records import (
     Promotion,
     Rollback,
     Rollout,
+    RolloutComparison,
     Route,
     RouteReport,
     Run,
@@ -262,16 +262,16 @@ class ControlPlaneService:
         self._carried_out(model)
         return rollout
 
-    def experiments(self, model: str) -> list[Experiment]:
+    def comparisons(self, model: str) -> list[RolloutComparison]:
         rollouts = self.rollouts(model)
         live = self._tally(model).evidence
         last = self._last_evidence(model) if any(one.id not in live for one in rollouts) else {}
-        return [self._experiment(rollout, live.get(rollout.id) or last.get(rollout.id, {})) for rollout in rollouts]
+        return [self._comparison(rollout, live.get(rollout.id) or last.get(rollout.id, {})) for rollout in rollouts]
 
-    def _experiment(self, rollout: Rollout, evidence: dict[str, Any]) -> Experiment:
+    def _comparison(self, rollout: Rollout, evidence: dict[str, Any]) -> RolloutComparison:
         policy = self._settings.policy_of(rollout.model).rollout
         arms, _ = arms_of(rollout, rollout.current)
-        return Experiment(
+        return RolloutComparison(
             id=rollout.id,
             model=rollout.model,
             state=rollout.state,

@@ -8,7 +8,7 @@ from homeostat.errors import Conflict, UnknownModel, UnknownRecord, UnknownVersi
 from homeostat.http.control_bodies import ActorBody, OrderBody, RollbackBody, RolloutBody
 from homeostat.http.operations import API, LIMIT, MODEL, ONE, Operation, Parameter, Request
 from homeostat.ports import ControlPlane
-from homeostat.records import Alert, Experiment, Rollback, Rollout, RouteReport
+from homeostat.records import Alert, Rollback, Rollout, RolloutComparison, RouteReport
 
 
 def traffic_operations(control: ControlPlane) -> list[Operation]:
@@ -52,12 +52,12 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
         ),
         Operation(
             "GET",
-            f"{ONE}/experiments",
-            "What is compared on live traffic",
-            lambda r: {"experiments": control.experiments(r.path["model"])},
-            list[Experiment],
+            f"{ONE}/comparisons",
+            "What the rollouts of a model compare",
+            lambda r: {"comparisons": control.comparisons(r.path["model"])},
+            list[RolloutComparison],
             tag,
-            wrapped="experiments",
+            wrapped="comparisons",
             **asked,
         ),
         Operation(

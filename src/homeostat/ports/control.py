@@ -14,7 +14,6 @@ from homeostat.records import (
     Alert,
     CheckReport,
     Decision,
-    Experiment,
     Finding,
     KeyReport,
     KeyRole,
@@ -28,6 +27,7 @@ from homeostat.records import (
     Promotion,
     Rollback,
     Rollout,
+    RolloutComparison,
     RouteReport,
     Run,
     Stage,
@@ -147,8 +147,8 @@ class ControlPlane(Protocol):
         """The run once it has ended, or waits for its next try."""
         ...
 
-    def experiments(self, model: str) -> list[Experiment]:
-        """What is compared on live traffic, and was, oldest first."""
+    def comparisons(self, model: str) -> list[RolloutComparison]:
+        """What the rollouts of a model compare, and did, oldest first."""
         ...
 
     def rollouts(self, model: str) -> list[Rollout]:

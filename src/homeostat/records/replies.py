@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from homeostat.records.enums import RolloutState, StepKind, Task
-from homeostat.records.nouns import Alert, Arm, Decision, Finding, Json, Rollout, Route, Version
+from homeostat.records.nouns import Alert, Decision, Finding, Json, Rollout, Version
 from homeostat.records.processes import GatewayReport
+from homeostat.records.routes import Arm, Route
 
 SUCCESS = "success"
 
@@ -123,8 +124,8 @@ class Verification(Reply, frozen=True, kw_only=True):
     broken: dict[str, list[str]]
 
 
-class Experiment(Reply, frozen=True, kw_only=True):
-    """Arms that are compared on live traffic, and the rule that decides between them.
+class RolloutComparison(Reply, frozen=True, kw_only=True):
+    """The arms of a rollout, and the rule that decides between them.
 
     `evidence` is what is known so far: pairs of labelled rows, wins, losses and the logarithms of the e-values.
     """

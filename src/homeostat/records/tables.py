@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from homeostat.records.experiments import Experiment, MetricValues, Namespace
 from homeostat.records.keys import ApiKey
 from homeostat.records.nouns import (
     Alert,
@@ -10,12 +11,12 @@ from homeostat.records.nouns import (
     Model,
     Record,
     Rollout,
-    Route,
     Run,
     StageChange,
     Version,
 )
 from homeostat.records.processes import GatewayReport, Lease, Progress
+from homeostat.records.routes import Route
 
 TABLES: tuple[type[Record], ...] = (
     Model,
@@ -31,4 +32,7 @@ TABLES: tuple[type[Record], ...] = (
     GatewayReport,
     Progress,
     ApiKey,
+    Experiment,
+    Namespace,
+    MetricValues,
 )

@@ -22,7 +22,6 @@ from homeostat.records import (
     CheckReport,
     ClockReport,
     Decision,
-    Experiment,
     Finding,
     KeyReport,
     KeyRole,
@@ -38,6 +37,7 @@ from homeostat.records import (
     Promotion,
     Rollback,
     Rollout,
+    RolloutComparison,
     RouteReport,
     Run,
     Stage,
@@ -307,9 +307,9 @@ class Client:
         return run
 
     # Traffic
-    def experiments(self, model: str) -> list[Experiment]:
-        """What is compared on live traffic, and was, oldest first."""
-        return self._transport.ask_part(list[Experiment], "experiments", self._path(model, "/experiments"))
+    def comparisons(self, model: str) -> list[RolloutComparison]:
+        """What the rollouts of a model compare, and did, oldest first."""
+        return self._transport.ask_part(list[RolloutComparison], "comparisons", self._path(model, "/comparisons"))
 
     def rollouts(self, model: str) -> list[Rollout]:
         """The rollouts of a model, oldest first."""

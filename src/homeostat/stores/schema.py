@@ -16,7 +16,9 @@ from homeostat.records import (
     TABLES,
     Alert,
     Decision,
+    Experiment,
     Finding,
+    MetricValues,
     Mutable,
     Record,
     Rollout,
@@ -59,6 +61,8 @@ _STATES: dict[type[Record], Callable[[Any], str]] = {
     Rollout: lambda record: record.state.value,
     Finding: lambda record: record.check,
     Decision: lambda record: record.kind,
+    Experiment: lambda record: record.state.value,
+    MetricValues: lambda record: record.experiment,
 }
 _UNIQUE: dict[type[Record], frozenset[str]] = {
     Version: frozenset({Stage.PRODUCTION.value}),
