@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from homeostat.alerts.service import Alerts
 from homeostat.control_plane.confirmation import wait_for_gateways
+from homeostat.control_plane.experiments import ExperimentOrders
 from homeostat.control_plane.registration import register_files
 from homeostat.controllers.tally import Tally
 from homeostat.errors import Conflict, IntegrityError, InvalidInput, NotServing, UnknownRecord
+from homeostat.experiments.service import Experiments
 from homeostat.feedback.labels import accept_labels
 from homeostat.frames import label_text
 from homeostat.journal import latest_route
@@ -62,7 +64,7 @@ POLL_SECONDS = 0.2
 QUALITY_CHECKS = ("performance daily", "performance 7 days", "performance 30 days")
 
 
-class ControlPlaneService:
+class ControlPlaneService(ExperimentOrders):
     """Implements `ports.ControlPlane` over the services of one process.
 
     `tick` lets the controllers do what is due, of one model or of all; `tally` counts a model's log; `on_route` makes
@@ -78,6 +80,7 @@ class ControlPlaneService:
         log: PredictionLog,
         registry: Registry,
         rollouts: Rollouts,
+        experiments: Experiments,
         retraining: Retraining,
         alerts: Alerts,
         tick: Callable[[str], object],
@@ -94,6 +97,7 @@ class ControlPlaneService:
         self._log = log
         self._registry = registry
         self._rollouts = rollouts
+        self._experiments = experiments
         self._retraining = retraining
         self._alerts = alerts
         self._tick = tick

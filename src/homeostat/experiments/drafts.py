@@ -78,12 +78,40 @@ def checked_draft(draft: ExperimentDraft, task: Task) -> ExperimentDraft:
     _check_arms(draft.arms)
     _check_numbers(draft)
     _check_ramp(draft)
-    if draft.strategy is Strategy.RANDOM and draft.observation_seconds:
-        # A request is a unit that is measured once.
+    metrics = _checked_metrics(draft.metrics, task)
+    _check_labelling(draft, task)
+    if draft.strategy is Strategy.RANDOM or draft.labelling_depends:
+        # A request is a unit that is measured once; and chances to be labelled are those of single rows.
         draft = msgspec.structs.replace(draft, observation_seconds=0.0)
-    return msgspec.structs.replace(
-        draft, metrics=_checked_metrics(draft.metrics, task), ranges=ranges.checked(draft.ranges)
-    )
+    if draft.strategy is Strategy.RANDOM and any(metric.is_own for metric in metrics):
+        raise InvalidExperiment(
+            "Values of your own metrics belong to entities, which a random experiment does not keep."
+        )
+    if draft.strategy is Strategy.BANDIT and _first_success(metrics).bounds is None:
+        raise InvalidExperiment(
+            "A bandit needs a success metric with bounds, such as accuracy, that says what is better."
+        )
+    return msgspec.structs.replace(draft, metrics=metrics, ranges=ranges.checked(draft.ranges))
+
+
+def _first_success(metrics: tuple[ExperimentMetric, ...]) -> ExperimentMetric:
+    return next(metric for metric in metrics if metric.role is MetricRole.SUCCESS)
+
+
+def _check_labelling(draft: ExperimentDraft, task: Task) -> None:
+    chances = (draft.labelled_positive, draft.labelled_negative)
+    if not draft.labelling_depends and chances == (None, None):
+        return
+    if not draft.labelling_depends or task is not Task.BINARY:
+        raise InvalidExperiment(
+            "Chances to be labelled are for binary models whose labels depend on the answer ('labelling_depends')."
+        )
+    if any(chance is None or not 0 < chance <= 1 for chance in chances):
+        raise InvalidExperiment(
+            "Where labels depend on what was answered, arms that answer differently are labelled differently, and what "
+            "is labelled can't be compared as it is. Say with what chance, above 0 to 1, a row is labelled after each "
+            "answer ('labelled_positive', 'labelled_negative'), such as 1 for alerts and 0.05 for an audit of the rest."
+        )
 
 
 def _check_arms(arms: tuple[Arm, ...]) -> None:

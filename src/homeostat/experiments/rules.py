@@ -60,7 +60,7 @@ TRANSITIONS: dict[Move, dict[ExperimentState, ExperimentState]] = {
     Move.ABORT: {state: S.ABORTED for state in S if not state.is_final},
     Move.ARCHIVE: {S.CONCLUDED: S.ARCHIVED, S.ABORTED: S.ARCHIVED},
     Move.EXPOSE: {S.SHADOWING: S.RUNNING},
-    Move.HOLD: {S.RUNNING: S.HELD, S.HELD: S.HELD},
+    Move.HOLD: {S.RUNNING: S.HELD},
     Move.RELEASE: {S.HELD: S.RUNNING},
     Move.DECIDE: {S.RUNNING: S.DECIDED},
     Move.GIVE_UP: {S.RUNNING: S.INCONCLUSIVE, S.HELD: S.INCONCLUSIVE},
@@ -152,7 +152,7 @@ def decide(experiment: Experiment, facts: ExperimentFacts) -> Step:
     if verdict == "held":
         if _is_over(experiment, now):
             return Step(Move.GIVE_UP, f"held until its time was up: {why}")
-        return HOLD if state is S.HELD and experiment.held == why else Step(Move.HOLD, why)
+        return HOLD if state is S.HELD else Step(Move.HOLD, why)
     if state is S.HELD:
         return Step(Move.RELEASE, "what held it is gone")
     if verdict in list(ExperimentVerdict):

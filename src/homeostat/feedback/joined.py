@@ -6,7 +6,7 @@ Nothing here is a source of truth: dropping it and reading the log again gives t
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class Rows:
     For classification `output` and `label` are class codes (`NONE` where absent); for regression `score` and
     `value` are compared, and `label` is 0 where a value is known. `by_label` lists the labelled rows' positions in the
     order in which their first labels came. `beside` holds what other versions gave for the same rows, as codes and
-    scores.
+    scores, `earlier` the labels of a row that later ones took the place of: their time, code and value.
     """
 
     classes: tuple[str, ...]
@@ -58,6 +58,7 @@ class Rows:
     by_label: npt.NDArray[np.int64]
     label_time: npt.NDArray[np.int64]
     beside: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
+    earlier: dict[int, list[tuple[int, int, float]]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -100,6 +101,7 @@ class JoinedLog:
         self._by_label: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._early: dict[str, tuple[str, int]] = {}
         self._errors: dict[int, list[int]] = {}
+        self._earlier: dict[int, list[tuple[int, int, float]]] = {}
         # Rows of experiments: arm, entity, place and time after each other.
         self._exposed: array[int] = array("q")
         self._arms: dict[str, int] = {}
@@ -155,6 +157,7 @@ class JoinedLog:
             by_label=self._by_label[: self._orders],
             label_time=ints["label_time"][:n],
             beside=beside,
+            earlier=self._earlier,
         )
 
     def exposures(self) -> Exposures:
@@ -258,6 +261,8 @@ class JoinedLog:
         if label[place] != NONE:
             # The latest wins; the row keeps its place in the order, so that no row counts twice.
             self.duplicates += 1
+            before = (int(self._integers["label_time"][place]), int(label[place]), float(self._floats["value"][place]))
+            self._earlier.setdefault(place, []).append(before)
         else:
             self._by_label[self._orders] = place
             self._orders += 1

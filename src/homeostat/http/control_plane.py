@@ -22,6 +22,7 @@ from homeostat.errors import (
     UnknownVersion,
 )
 from homeostat.http.control_bodies import ClockBody, MoveBody, OrderBody
+from homeostat.http.experiments import experiment_operations
 from homeostat.http.keys import key_operations
 from homeostat.http.operations import (
     API,
@@ -190,6 +191,7 @@ def operations(control: FullControlPlane, *, allow_pickle: bool) -> list[Operati
         *_watching(control),
         *_retraining(control, handlers),
         *traffic_operations(control),
+        *experiment_operations(control),
         *alert_operations(control),
         *key_operations(control),
     ]

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from homeostat.ports.experiments import ExperimentPlane
 from homeostat.records import (
     Alert,
     CheckReport,
@@ -73,7 +74,7 @@ class Registration:
     positive: str | None = None
 
 
-class ControlPlane(Protocol):
+class ControlPlane(ExperimentPlane, Protocol):
     """All that people and programs may ask and order: in this process, or of a server through its client.
 
     Every method raises the errors of `errors`: `UnknownModel`, `UnknownVersion`, `Conflict`, `InvalidInput` and below.

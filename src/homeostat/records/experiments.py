@@ -74,7 +74,7 @@ class MetricRole(enum.StrEnum):
     QUALITY = "quality"
 
 
-class ExperimentMetric(msgspec.Struct, frozen=True, kw_only=True):
+class ExperimentMetric(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A metric of an experiment, with its margin in the metric's own unit: never below zero.
 
     What is better, and between which bounds values lie, is known of the built-in metrics; of a user's own it has to be
@@ -98,14 +98,14 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     weights: tuple[float, ...]
 
 
-class RampStage(msgspec.Struct, frozen=True, kw_only=True):
+class RampStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A stage of a gradual experiment: the share of the arms' planned weights, and for how many seconds."""
 
     share: float
     seconds: float
 
 
-class ExperimentDraft(msgspec.Struct, frozen=True, kw_only=True):
+class ExperimentDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a person says of a new experiment.
 
     The first arm is the control and serves the model's production version; weights add up to 1. Without `ranges` the
@@ -114,7 +114,8 @@ class ExperimentDraft(msgspec.Struct, frozen=True, kw_only=True):
 
     A unit is measured for `observation_seconds` from its first row on, its labels are waited for `label_seconds` more,
     and only then it counts. Where `futility` is given, the experiment ends once the chance to still win is lower. With
-    `labelling_depends` which rows get labels depends on what was answered.
+    `labelling_depends` which rows get labels depends on what was answered; `labelled_positive` and `labelled_negative`
+    are the chances that a row gets one after either answer, by which rows are weighed.
     """
 
     model: str
@@ -142,6 +143,8 @@ class ExperimentDraft(msgspec.Struct, frozen=True, kw_only=True):
     cost_false_positive: float = 1.0
     cost_false_negative: float = 1.0
     labelling_depends: bool = False
+    labelled_positive: float | None = None
+    labelled_negative: float | None = None
 
 
 class Experiment(Mutable, frozen=True, kw_only=True):

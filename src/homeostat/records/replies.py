@@ -74,6 +74,14 @@ class PredictionsAccepted(Reply, frozen=True, kw_only=True):
 
 
 # The control plane.
+class ValuesAccepted(Reply, frozen=True, kw_only=True):
+    """How many values of a user's own metric were kept."""
+
+    experiment: str
+    metric: str
+    accepted: int
+
+
 class ModelStatus(Reply, frozen=True, kw_only=True):
     """What is served for a model, how it does, and what is open."""
 

@@ -45,6 +45,7 @@ from homeostat.records import (
     Verification,
     Version,
 )
+from homeostat.sdk.experiments import ExperimentRequests
 from homeostat.sdk.tables import PARQUET, parquet_of
 from homeostat.sdk.transport import Transport
 from homeostat.sdk.values import (
@@ -66,7 +67,7 @@ MOST_VERSIONS = 1_000_000_000
 FIRST_PAUSE, PAUSE_GROWTH, LONGEST_PAUSE = 0.1, 1.5, 5.0
 
 
-class Client:
+class Client(ExperimentRequests):
     """A server, asked and ordered over HTTP.
 
     It keeps its connections, may be used by many threads, and closes with `close` or at the end of a `with`.

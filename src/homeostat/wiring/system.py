@@ -20,6 +20,7 @@ from homeostat.alerts.service import Alerts, CallbackNotifier, LogNotifier
 from homeostat.connectors import models as connector
 from homeostat.control_plane.service import ControlPlaneService
 from homeostat.controllers.clock import SystemClock
+from homeostat.controllers.experiment import ExperimentController
 from homeostat.controllers.heal import HealController
 from homeostat.controllers.loop import Controller, Loop
 from homeostat.controllers.monitor import MonitorController
@@ -29,6 +30,7 @@ from homeostat.controllers.seal import SealController
 from homeostat.controllers.tally import Tally, TallyController, stored_tally, tally_of
 from homeostat.controllers.views import ModelView, open_view
 from homeostat.errors import IntegrityError, ServedElsewhere, UnknownModel
+from homeostat.experiments.service import Experiments
 from homeostat.feedback.labelled import LABEL, column_of, labelled_rows, moments_of
 from homeostat.frames import Columns, Kind, concatenate
 from homeostat.journal import latest_route
@@ -302,10 +304,12 @@ def open_system(
 
     retraining = Retraining(store, LoggedRows(log, registry), CandidateRegistrar(registry), import_trainer)
     rollouts = Rollouts(store, registry, registry.rollback_target)
+    experiments = Experiments(store)
     holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     controllers: list[Controller] = [
         MonitorController(store, registry, Monitoring(store), alerts),
         RolloutController(store, registry, rollouts, lambda model, _: follow_route(model), holder=holder),
+        ExperimentController(registry, experiments, lambda model, _: follow_route(model), holder=holder),
         HealController(store, registry, retraining, seed=settings.seed),
         RetrainController(store, retraining),
         SealController(log),
@@ -328,6 +332,7 @@ def open_system(
         log=log,
         registry=registry,
         rollouts=rollouts,
+        experiments=experiments,
         retraining=retraining,
         alerts=alerts,
         tick=tick,
