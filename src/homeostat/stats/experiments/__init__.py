@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from homeostat.stats.experiments.bandit import thompson_weights
 from homeostat.stats.experiments.judging import gates, judge, judge_summary, shares_of_budget
+from homeostat.stats.experiments.models import ModelMetrics, model_metrics
+from homeostat.stats.experiments.reading import Reading, readings
 from homeostat.stats.experiments.results import Check, Judgement, MetricJudgement
+from homeostat.stats.experiments.simulation import (
+    EvidencePaths,
+    SimulatedExperiments,
+    binomial_interval,
+    evidence_paths,
+    simulate,
+)
 from homeostat.stats.experiments.summary import MetricSummary, Summary
 from homeostat.stats.experiments.units import MetricPlan, Plan, Units
 
 __all__ = [
     "Check",
+    "EvidencePaths",
     "Judgement",
     "MetricJudgement",
     "MetricPlan",
     "MetricSummary",
+    "ModelMetrics",
     "Plan",
+    "Reading",
+    "SimulatedExperiments",
     "Summary",
     "Units",
+    "binomial_interval",
+    "evidence_paths",
     "gates",
     "judge",
     "judge_summary",
+    "model_metrics",
+    "readings",
     "shares_of_budget",
+    "simulate",
+    "thompson_weights",
 ]

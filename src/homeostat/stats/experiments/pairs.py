@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,14 +30,16 @@ class Pair:
 
     `levels` are the means of control and arm, each standardised over the strata (segment and epoch) with the same
     weights n·w(1 − w), so that their difference `effect` is that of like with like; NaN where no stratum has both.
-    `error` is the effect's standard error as of a fixed sample, `spread` the standard deviation of a unit's value
-    within the strata and `sizes` are the units with a value. `score`, `information` and what else evidence needs are
-    those of `homeostat.stats.experiments.evidence`, in the direction in which more is better.
+    `errors` are the levels' standard errors as of a fixed sample, `df` the degrees of freedom of their difference,
+    `spread` the standard deviation of a unit's value within the strata, `sizes` the units with a value. `score`,
+    `information` and what else evidence needs are those of `homeostat.stats.experiments.evidence`, in the direction in
+    which more is better.
     """
 
     levels: tuple[float, float]
     effect: float
-    error: float
+    errors: tuple[float, float]
+    df: float
     spread: float
     sizes: tuple[int, int]
     score: float
@@ -51,6 +53,11 @@ class Pair:
     def method(self) -> str:
         """`exact` for bounded values, else `asymptotic`."""
         return "asymptotic" if self.penalty is None else "exact"
+
+    @property
+    def error(self) -> float:
+        """The standard error of the effect."""
+        return math.hypot(*self.errors)
 
     def log_evidence(self, gate: float, alpha: float) -> float:
         """The log evidence that the effect, more being better, is above `gate` (in scaled units)."""
@@ -86,6 +93,9 @@ def conditional_shares(plan: Plan, arm: int, epochs: int) -> Floats:
 
 def paired_with_control(summary: MetricSummary, metric: MetricPlan, plan: Plan, arm: int) -> Pair:
     """The arm and the control in one metric."""
+    if summary.denominators is not None:
+        # Ratios of few units lean to one side: segments are put together, epochs are not.
+        summary = _one_segment(summary)
     epochs = summary.counts.shape[1]
     w = conditional_shares(plan, arm, epochs)
     h = w * (1 - w)
@@ -100,12 +110,14 @@ def paired_with_control(summary: MetricSummary, metric: MetricPlan, plan: Plan, 
     if total > 0:
         safe = np.where(filled[..., None], means, 0.0)
         levels = (float((weights * safe[..., 0]).sum() / total), float((weights * safe[..., 1]).sum() / total))
-        variance = float((weights**2 * np.where(filled, noise, 0.0)).sum())
+        errors = weights[..., None] ** 2 * np.where(filled[..., None], noise, 0.0)
+        variance, df = float(errors.sum()), _freedom(errors, n)
+        of_arms = errors.sum(axis=(0, 1))
         within = math.sqrt(max(float((weights * np.where(filled, spread, 0.0)).sum()) / total, 0.0))
     else:
-        levels, variance, within = (math.nan, math.nan), 0.0, math.nan
+        levels, variance, within, df = (math.nan, math.nan), 0.0, math.nan, math.nan
+        of_arms = np.full(2, math.nan)
     effect = levels[1] - levels[0]
-    error = math.sqrt(variance) / total if total > 0 else math.nan
     low = metric.bounds[0] if exact and metric.bounds is not None else 0.0
     width = metric.range if exact else 1.0
     shown = (low + width * levels[0], low + width * levels[1])
@@ -120,11 +132,12 @@ def paired_with_control(summary: MetricSummary, metric: MetricPlan, plan: Plan, 
         penalty = penalties(np.where(usable, np.maximum(w, 1 - w), 0.5)) @ np.maximum(spent, 0.0)
         ready = information > 0
     elif total > 0:
-        ready = _is_ready(summary, n, filled, weights, levels, variance, least)
+        ready = _is_ready(summary, n, filled, weights, levels, variance, least, arm)
     return Pair(
         shown,
         width * effect,
-        width * error,
+        (width * math.sqrt(of_arms[0]) / max(total, 1e-300), width * math.sqrt(of_arms[1]) / max(total, 1e-300)),
+        df,
         width * within,
         sizes,
         metric.sign * score,
@@ -137,7 +150,7 @@ def paired_with_control(summary: MetricSummary, metric: MetricPlan, plan: Plan, 
 
 
 def _strata(summary: MetricSummary, arm: int) -> tuple[Floats, Floats, Floats, float]:
-    """By stratum: the means of both arms, the squared error of their difference, a unit's variance; least denominator.
+    """By stratum: the means of both arms, their squared errors, a unit's variance; and the least denominator.
 
     A ratio of sums is linearised: its error is that of the mean of (value − ratio · denominator) / mean denominator.
     """
@@ -163,9 +176,31 @@ def _strata(summary: MetricSummary, arm: int) -> tuple[Floats, Floats, Floats, f
     around = np.where(around > ROUNDING * scale, around, 0.0)
     # One unit alone has no variance to tell; a bounded metric's strata may hold one.
     variance = around / np.maximum(n - 1, 1)
-    noise = (variance / count).sum(axis=-1)
     spread = (around.sum(axis=-1)) / np.maximum(n.sum(axis=-1) - 2, 1)
-    return means, noise, spread, least
+    return means, variance / count, spread, least
+
+
+def _freedom(errors: Floats, n: Floats) -> float:
+    """Satterthwaite's degrees of freedom of a sum of squared errors, one from each arm of each stratum."""
+    counted = errors > 0
+    if not counted.any():
+        return math.nan
+    return float(errors.sum() ** 2 / (errors[counted] ** 2 / np.maximum(n[counted] - 1, 1)).sum())
+
+
+def _one_segment(summary: MetricSummary) -> MetricSummary:
+    def together(values: Floats | None) -> Floats | None:
+        return None if values is None else values.sum(axis=0, keepdims=True)
+
+    return replace(
+        summary,
+        counts=summary.counts.sum(axis=0, keepdims=True),
+        sums=summary.sums.sum(axis=0, keepdims=True),
+        squares=summary.squares.sum(axis=0, keepdims=True),
+        denominators=together(summary.denominators),
+        products=together(summary.products),
+        denominator_squares=together(summary.denominator_squares),
+    )
 
 
 def _is_ready(
@@ -176,19 +211,24 @@ def _is_ready(
     levels: tuple[float, float],
     variance: float,
     least: float,
+    arm: int,
 ) -> bool:
     """Whether the normal approximation may be used: enough units, none of which weighs too much.
 
-    The largest share of a unit in the variance bounds Lyapunov's ratio from above.
+    That is measured by Lyapunov's ratio Σy⁴ / (Σy²)²; of a ratio by the largest share of a unit in the variance, which
+    bounds it from above.
     """
     if not variance > 0 or float(np.where(filled[..., None], n, 0.0).sum(axis=(0, 1)).min()) < BURN_IN:
         return False
-    pull = float((weights[filled] / n[filled].min(axis=-1)).max())
-    if summary.denominators is None:
-        furthest = max(summary.high - min(levels), max(levels) - summary.low)
-    else:
-        # A value a and a denominator b of 0 or more move a ratio R by a − R·b, which lies between −R·b and a.
-        level = max(abs(level) for level in levels)
-        reach = level * summary.largest_denominator
-        furthest = (max(summary.high, reach) if summary.low >= 0 else abs(summary.low) + summary.high + reach) / least
-    return (pull * furthest) ** 2 <= LYAPUNOV_LIMIT * variance
+    pull = np.where(filled[..., None], weights[..., None] / np.maximum(n, 1), 0.0)
+    if summary.cubes is not None and summary.fourths is not None:
+        places = [0, arm]
+        s1, s2, s3, s4 = (part[..., places] for part in (summary.sums, summary.squares, summary.cubes, summary.fourths))
+        mean = s1 / np.maximum(n, 1)
+        around = np.maximum(s4 - 4 * mean * s3 + 6 * mean**2 * s2 - 3 * n * mean**4, 0.0)
+        return bool((pull**4 * around).sum() <= LYAPUNOV_LIMIT * variance**2)
+    # A value a and a denominator b of 0 or more move a ratio R by a − R·b, which lies between −R·b and a.
+    level = max(abs(level) for level in levels)
+    reach = level * summary.largest_denominator
+    furthest = (max(summary.high, reach) if summary.low >= 0 else abs(summary.low) + summary.high + reach) / least
+    return bool((float(pull.max()) * furthest) ** 2 <= LYAPUNOV_LIMIT * variance)

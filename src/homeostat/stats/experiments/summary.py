@@ -35,9 +35,9 @@ class MetricSummary:
 
     `counts`, `sums` and `squares` are of the values, scaled to 0 to 1 where they have bounds; `centred` and
     `centred_squares` of values less their guess (bounded metrics only), by (epoch, arm). Ratios have `denominators`,
-    `products` and `denominator_squares` too. `low` and `high` are the least and largest value and denominator.
-    `running` has a row a segment: units so far, guess, units and sum of the current block. `unknown` counts the values
-    that were left out since nobody knows how likely they were to be labelled.
+    `products` and `denominator_squares` too, means without bounds their `cubes` and `fourths`. `low` and `high` are
+    the least and largest value. `running` has a row a segment: units so far, guess, units and sum of the current block.
+    `unknown` counts the values that were left out since nobody knows how likely they were to be labelled.
     """
 
     counts: Floats
@@ -54,6 +54,8 @@ class MetricSummary:
     running: Floats
     unknown: int = 0
     is_weighted: bool = False
+    cubes: Floats | None = None
+    fourths: Floats | None = None
 
     def __add__(self, other: MetricSummary) -> MetricSummary:
         if (self.denominators is None) != (other.denominators is None):
@@ -84,6 +86,8 @@ class MetricSummary:
             np.where(theirs[:, :1] > mine[:, :1], theirs, mine),
             self.unknown + other.unknown,
             self.is_weighted or other.is_weighted,
+            both(self.cubes, other.cubes),
+            both(self.fourths, other.fourths),
         )
 
 
@@ -198,10 +202,10 @@ def _folded(
     epochs, arms = shape
     segments = 1 if segment is None else int(segment.max(initial=-1)) + 1
     segments = max(segments, 1, 0 if before is None else len(before.running))
+    codes = cells if segment is None else segment * (epochs * arms) + cells
     if below is not None:
-        return _ratio(x, below, cells, (1, epochs, arms), unknown, is_weighted=chances is not None)
+        return _ratio(x, below, codes, (segments, epochs, arms), unknown, is_weighted=chances is not None)
     if metric.bounds is None:
-        codes = cells if segment is None else segment * (epochs * arms) + cells
         return _unbounded(x, codes, (segments, epochs, arms))
     low, width = metric.bounds[0], metric.range
     if (low, width) != (0.0, 1.0):
@@ -292,6 +296,8 @@ def _unbounded(x: Floats, codes: Codes, shape: tuple[int, int, int]) -> MetricSu
         float(x.max(initial=-math.inf)),
         0.0,
         np.zeros((shape[0], 4)),
+        cubes=_sum(codes, x * x * x, shape),
+        fourths=_sum(codes, (x * x) ** 2, shape),
     )
 
 
