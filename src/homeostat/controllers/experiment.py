@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from homeostat.controllers.units import first_success, plan_of, tried_so_far, units_of
+from homeostat.controllers.units import first_success, tried_so_far, units_of
 from homeostat.controllers.views import ModelView
 from homeostat.experiments.rules import ExperimentFacts, Judged
 from homeostat.experiments.service import Experiments
+from homeostat.experiments.story import plan_of
 from homeostat.records import Experiment, ExperimentState, Policy, Strategy, as_datetime64
 from homeostat.registry.service import Registry
-from homeostat.stats.experiments import Judgement, Units, judge
+from homeostat.stats.experiments import Judgement, Reading, Summary, Units, judge_summary, readings
+from homeostat.stats.experiments.bandit import thompson_weights
 
 # How many looks an experiment remembers for its chart; older ones are thinned out.
 MOST_LOOKS = 60
+_TOLD = ("metric", "arm", "levels", "effect", "interval", "units", "standing")
 
 
 class ExperimentController:
@@ -75,14 +80,18 @@ class ExperimentController:
         )
         began = experiment.began_at or now
         is_over = (now - began).total_seconds() >= experiment.plan.maximum_seconds
-        found = judge(units, plan_of(experiment), final=is_over)
+        plan = plan_of(experiment)
+        summary = Summary.of(units, plan)
+        found = judge_summary(summary, plan, final=is_over)
         judged = Judged(verdict=found.verdict, winner=found.winner, reasons=tuple(found.reasons))
         weights = _weights(experiment, units)
         facts = ExperimentFacts(now=now, judged=judged, weights=weights)
-        return facts, _evidence(experiment, found, now)
+        days = max((now - began).total_seconds(), 1.0) / 86400
+        pace = len(units) / days if len(units) else None
+        return facts, _evidence(experiment, found, readings(summary, plan, units_a_day=pace), now)
 
 
-def _evidence(experiment: Experiment, found: Judgement, now: datetime) -> dict[str, Any]:
+def _evidence(experiment: Experiment, found: Judgement, rows: tuple[Reading, ...], now: datetime) -> dict[str, Any]:
     """What is kept of a look: all that the statistics say, and the effects of the looks before it."""
     plain = found.to_dict()
     looks = list(experiment.evidence.get("looks", []))
@@ -95,16 +104,25 @@ def _evidence(experiment: Experiment, found: Judgement, now: datetime) -> dict[s
             {
                 "at": now.isoformat(),
                 "units": plain["units"],
-                "effects": [
-                    {name: line[name] for name in ("metric", "arm", "effect", "interval")} for line in plain["metrics"]
-                ],
+                "metrics": [{name: line[name] for name in _TOLD} for line in plain["metrics"]],
             }
         )
     if len(looks) > MOST_LOOKS:
         # The first and the last stay; of those between, every other one.
         looks = [*looks[:-1:2], looks[-1]]
     unit = "requests" if experiment.plan.strategy is Strategy.RANDOM else "entities"
-    return {**plain, "unit": unit, "looks": looks}
+    return {**plain, "unit": unit, "looks": looks, "readings": [_plain(row) for row in rows]}
+
+
+def _plain(row: Reading) -> dict[str, Any]:
+    """A row of the table for reading, as JSON has it: what is no finite number is none."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [plain(one) for one in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {name: plain(value) for name, value in asdict(row).items()}
 
 
 def _as_json(value: Any) -> Any:
@@ -130,8 +148,6 @@ def _weights(experiment: Experiment, units: Units) -> tuple[float, ...] | None:
     """What a bandit gives its arms next."""
     if experiment.plan.strategy is not Strategy.BANDIT:
         return None
-    from homeostat.stats.experiments.bandit import thompson_weights
-
     successes, trials = tried_so_far(units, first_success(experiment))
     if min(trials) == 0:
         return None

@@ -12,46 +12,12 @@ import numpy.typing as npt
 from homeostat.experiments.drafts import METRICS
 from homeostat.feedback.joined import NONE, Exposures, Rows
 from homeostat.records import Experiment, ExperimentMetric, MetricRole, MetricValues, Strategy, as_datetime64
-from homeostat.stats.experiments import MetricPlan, Plan, Units
+from homeostat.stats.experiments import Units
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 # Gateways follow a route within seconds: until then, rows of an epoch may still be dealt by the weights before it.
 SETTLING = timedelta(seconds=10)
-
-
-def plan_of(experiment: Experiment) -> Plan:
-    """How an experiment is judged."""
-    plan = experiment.plan
-    return Plan(
-        arms=tuple(arm.name for arm in plan.arms),
-        weights=tuple(epoch.weights for epoch in experiment.epochs),
-        metrics=tuple(_metric_plan(metric, experiment) for metric in plan.metrics),
-        alpha=plan.false_promotion,
-        rollback_error=plan.false_rollback,
-        minimum_units=plan.minimum_units,
-        maximum_units=plan.maximum_units,
-        power=plan.power,
-        futility=plan.futility,
-    )
-
-
-def _metric_plan(metric: ExperimentMetric, experiment: Experiment) -> MetricPlan:
-    plan = experiment.plan
-    known = METRICS.get(metric.name)
-    bounds = metric.bounds
-    costs = max(plan.cost_false_positive, plan.cost_false_negative)
-    if metric.name == "cost" and not metric.is_own and costs > metric.margin:
-        bounds = (0.0, costs)
-    return MetricPlan(
-        name=metric.name,
-        role=metric.role.value,
-        margin=metric.margin,
-        lower_is_better=metric.lower_is_better,
-        bounds=bounds,
-        minimum_effect=metric.minimum_effect,
-        needs_label=known is not None and known.needs_label,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +96,15 @@ def units_of(
 
 def _as_of(rows: Rows, row: Integers, due: Integers) -> Rows:
     """The rows with the labels that they had when their units became ripe, where later ones took their place."""
-    late = [
-        (int(place), int(limit))
-        for place, limit in zip(row, due, strict=True)
-        if place in rows.earlier and rows.label_time[place] > limit
-    ] if rows.earlier else []
+    late = (
+        [
+            (int(place), int(limit))
+            for place, limit in zip(row, due, strict=True)
+            if place in rows.earlier and rows.label_time[place] > limit
+        ]
+        if rows.earlier
+        else []
+    )
     if not late:
         return rows
     label, value, time = rows.label.copy(), rows.value.copy(), rows.label_time.copy()
