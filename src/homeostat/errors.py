@@ -110,6 +110,12 @@ class DestinationRefused(InvalidInput):
     code = "destination_refused"
 
 
+class InvalidExperiment(InvalidInput):
+    """An experiment, a namespace or a value of a metric can't be that: weights, arms, metrics, margins or ranges."""
+
+    code = "invalid_experiment"
+
+
 # What a caller may not do.
 class Unauthorized(HomeostatError):
     """The request carries no key or token, or one that is wrong, expired or revoked."""
@@ -261,6 +267,36 @@ class NotReplayable(Conflict):
     template = (
         "Decision '{decision}' ({kind}) can't be taken again: {reason}. What the rules of rollouts and rollbacks "
         "decide by themselves can be."
+    )
+
+
+class IllegalTransition(Conflict):
+    """What was asked is not possible in the state that something is in."""
+
+    code = "illegal_transition"
+    template = "{kind} {key} is {state}: '{move}' is not possible. Possible are: {legal}."
+
+
+class RangesTaken(Conflict):
+    """Buckets of a namespace are asked for that an experiment, or a holdout, has already."""
+
+    code = "ranges_taken"
+    template = "Buckets {ranges} of namespace '{namespace}' belong to {owner}. Free are: {free}."
+
+
+class ExperimentsDisagree(Conflict):
+    """Two live experiments can't run beside each other."""
+
+    code = "experiments_disagree"
+
+
+class VersionInUse(Conflict):
+    """A version that is served in an experiment can't be archived."""
+
+    code = "version_in_use"
+    template = (
+        "Version {version} of '{model}' is an arm of {experiment}, which is {state}. "
+        "'homeostat experiment stop {experiment}' or abort ends it first."
     )
 
 

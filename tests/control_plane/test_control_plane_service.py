@@ -99,12 +99,12 @@ def test_experiments_show_the_evidence_of_live_rollouts_and_what_ended_ones_were
     small.register(small_systems.fitted(flipped=True))
     small.system.control.start_rollout(model, 2, actor="ann", reason="try it")
     small.send(20)
-    [live] = small.system.control.experiments(model)
+    [live] = small.system.control.comparisons(model)
     assert live.state is RolloutState.RUNNING
     assert live.evidence["pairs"] == 20
     assert live.evidence["losses"] == 20
     small.drive(10)
-    [ended] = small.system.control.experiments(model)
+    [ended] = small.system.control.comparisons(model)
     assert ended.state is not RolloutState.RUNNING
     assert ended.evidence["losses"] >= 20
     assert "facts" not in ended.evidence

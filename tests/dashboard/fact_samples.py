@@ -17,7 +17,6 @@ from homeostat.records import (
     AlertState,
     Arm,
     Decision,
-    Experiment,
     Feature,
     Finding,
     GatewayReport,
@@ -26,6 +25,7 @@ from homeostat.records import (
     ModelStatus,
     Policy,
     Rollout,
+    RolloutComparison,
     RolloutState,
     Route,
     ServingForm,
@@ -371,7 +371,7 @@ def degraded(model: str = "phishing", seed: int = 7, *, state: RolloutState = Ro
             moving,
         ],
         experiments=[
-            Experiment(
+            RolloutComparison(
                 id=moving.id,
                 model=model,
                 state=moving.state,
@@ -433,7 +433,7 @@ def regression(model: str = "price") -> ModelFacts:
         findings=quality(model, np.linspace(4.0, 5.1, 60), made=made),
         rollouts=[moving],
         experiments=[
-            Experiment(
+            RolloutComparison(
                 id=moving.id,
                 model=model,
                 state=moving.state,

@@ -366,7 +366,7 @@ def test_a_rollout_is_an_experiment(small, small_systems) -> None:
     assert value(found, "ml_experiment_metric", model="mail", experiment="mail-rollout-1", metric="candidate") is None
     small.drive(4)
     found = state_of(small.system)
-    evidence = small.system.control.experiments("mail")[-1].evidence
+    evidence = small.system.control.comparisons("mail")[-1].evidence
     assert value(found, "ml_experiment_traffic", model="mail", version="2", arm="candidate") == 0.1
     assert value(found, "ml_experiment_traffic", model="mail", version="1", arm="control") == pytest.approx(0.9)
     pairs = value(found, "ml_experiment_metric", model="mail", experiment="mail-rollout-1", metric="pairs")
@@ -392,7 +392,7 @@ def test_what_an_ended_experiment_showed_is_read_once(small, small_systems) -> N
     for _ in range(5):
         ticks.now += CACHE_SECONDS
         found = scraped(state=state)
-    assert spied.count("experiments") == 1
+    assert spied.count("comparisons") == 1
     assert value(found, "ml_experiment_metric", model="mail", experiment="mail-rollout-1", metric="pairs") is not None
 
 

@@ -10,7 +10,6 @@ from homeostat.records import (
     CheckReport,
     ClockReport,
     Decision,
-    Experiment,
     Feature,
     FileEntry,
     Finding,
@@ -31,6 +30,7 @@ from homeostat.records import (
     Replay,
     Rollback,
     Rollout,
+    RolloutComparison,
     RolloutPage,
     RolloutState,
     RouteReport,
@@ -130,7 +130,7 @@ STATUS = ModelStatus(
     open_alerts=[ALERT],
     last_decision=DECISION,
 )
-EXPERIMENT = Experiment(
+COMPARISON = RolloutComparison(
     id="r1",
     model="mail",
     state=RolloutState.RUNNING,

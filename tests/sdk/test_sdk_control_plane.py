@@ -29,7 +29,7 @@ INCIDENT, PAGE, REPLAY = SAMPLES["INCIDENT"], SAMPLES["PAGE"], SAMPLES["REPLAY"]
 FINDING = SAMPLES["FINDING"]
 DECISION = SAMPLES["DECISION"]
 STATUS = SAMPLES["STATUS"]
-EXPERIMENT = SAMPLES["EXPERIMENT"]
+COMPARISON = SAMPLES["COMPARISON"]
 PROMOTION = SAMPLES["PROMOTION"]
 ROLLBACK = SAMPLES["ROLLBACK"]
 CHECKED = SAMPLES["CHECKED"]
@@ -108,13 +108,13 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any, Any, Any]] = [
     ("runs", lambda c: c.runs("mail"), "GET", f"{M}/runs", None, {"runs": [RUN]}, [RUN]),
     ("retrain", lambda c: c.retrain("mail", **WHO), "POST", f"{M}/retrain", WHO, RUN, RUN),
     (
-        "experiments",
-        lambda c: c.experiments("mail"),
+        "comparisons",
+        lambda c: c.comparisons("mail"),
         "GET",
-        f"{M}/experiments",
+        f"{M}/comparisons",
         None,
-        {"experiments": [EXPERIMENT]},
-        [EXPERIMENT],
+        {"comparisons": [COMPARISON]},
+        [COMPARISON],
     ),
     ("rollouts", lambda c: c.rollouts("mail"), "GET", f"{M}/rollouts", None, {"rollouts": [ROLLOUT]}, [ROLLOUT]),
     (

@@ -16,6 +16,7 @@ from homeostat.cli import (
     decision,
     demo,
     drift,
+    experiment,
     imports,
     init,
     key,
@@ -39,6 +40,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(decision.app, name="decision")
 app.add_typer(decision.incident_app, name="incident")
+app.add_typer(experiment.app, name="experiment")
 app.add_typer(alert.app, name="alert")
 app.add_typer(key.app, name="key")
 app.command("backtest")(backtest.backtest)

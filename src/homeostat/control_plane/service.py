@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.alerts.service import Alerts
+from homeostat.control_plane.experiments import ExperimentOrders
 from homeostat.control_plane.registration import check_runnable, register_files
 from homeostat.control_plane.releases import ReleasesPlane
 from homeostat.controllers.tally import Tally
 from homeostat.errors import Conflict, IntegrityError, InvalidInput, NotServing, UnknownRecord
+from homeostat.experiments.service import Experiments
 from homeostat.feedback.labels import accept_labels
 from homeostat.frames import label_text
 from homeostat.journal import latest_route
@@ -24,7 +26,6 @@ from homeostat.records import (
     Alert,
     CheckReport,
     Decision,
-    Experiment,
     Finding,
     GatewayReport,
     KeyReport,
@@ -38,6 +39,7 @@ from homeostat.records import (
     PredictionsAccepted,
     Promotion,
     Rollout,
+    RolloutComparison,
     Route,
     RouteReport,
     Run,
@@ -61,7 +63,7 @@ POLL_SECONDS = 0.2
 QUALITY_CHECKS = ("performance daily", "performance 7 days", "performance 30 days")
 
 
-class ControlPlaneService(ReleasesPlane):
+class ControlPlaneService(ReleasesPlane, ExperimentOrders):
     """Implements `ports.ControlPlane` over the services of one process.
 
     `tick` lets the controllers do what is due, of one model or of all; `tally` counts a model's log; `on_route` makes
@@ -77,6 +79,7 @@ class ControlPlaneService(ReleasesPlane):
         log: PredictionLog,
         registry: Registry,
         rollouts: Rollouts,
+        experiments: Experiments,
         retraining: Retraining,
         alerts: Alerts,
         tick: Callable[[str], object],
@@ -93,6 +96,7 @@ class ControlPlaneService(ReleasesPlane):
         self._log = log
         self._registry = registry
         self._rollouts = rollouts
+        self._experiments = experiments
         self._retraining = retraining
         self._alerts = alerts
         self._tick = tick
@@ -224,16 +228,16 @@ class ControlPlaneService(ReleasesPlane):
         return Verification(versions=len(versions), broken=broken)
 
     # Traffic: the rest is `ReleasesPlane`'s
-    def experiments(self, model: str) -> list[Experiment]:
+    def comparisons(self, model: str) -> list[RolloutComparison]:
         rollouts = self.rollouts(model)
         live = self._tally(model).evidence
         last = self._last_evidence(model) if any(one.id not in live for one in rollouts) else {}
-        return [self._experiment(rollout, live.get(rollout.id) or last.get(rollout.id, {})) for rollout in rollouts]
+        return [self._comparison(rollout, live.get(rollout.id) or last.get(rollout.id, {})) for rollout in rollouts]
 
-    def _experiment(self, rollout: Rollout, evidence: dict[str, Any]) -> Experiment:
+    def _comparison(self, rollout: Rollout, evidence: dict[str, Any]) -> RolloutComparison:
         policy = self._settings.policy_of(rollout.model).rollout
         arms, _ = arms_of(rollout, rollout.current)
-        return Experiment(
+        return RolloutComparison(
             id=rollout.id,
             model=rollout.model,
             state=rollout.state,

@@ -10,12 +10,12 @@ from homeostat.ports import ControlPlane
 from homeostat.records import (
     Alert,
     Decision,
-    Experiment,
     Finding,
     GatewayReport,
     ModelStatus,
     Policy,
     Rollout,
+    RolloutComparison,
     Route,
     Stage,
     Version,
@@ -50,7 +50,7 @@ class ModelFacts:
     findings: list[Finding]
     decisions: list[Decision]
     rollouts: list[Rollout]
-    experiments: list[Experiment]
+    experiments: list[RolloutComparison]
     alerts: list[Alert]
     gateways: list[GatewayReport]
     versions: list[Version]
@@ -99,7 +99,7 @@ def _whole(control: ControlPlane, status: ModelStatus) -> ModelFacts:
         findings=_findings(control, model, HISTORY),
         decisions=control.decisions(model, limit=MOST_DECISIONS),
         rollouts=control.rollouts(model)[-MOST_ROLLOUTS:],
-        experiments=control.experiments(model)[-MOST_ROLLOUTS:],
+        experiments=control.comparisons(model)[-MOST_ROLLOUTS:],
         alerts=list(status.open_alerts),
         gateways=report.gateways,
         versions=versions,

@@ -5,7 +5,8 @@ Nothing here is a source of truth: dropping it and reading the log again gives t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,25 @@ from homeostat.records import LabelBlock, PredictionBlock, Task
 
 NONE = -1
 CONTROL = "control"
+# What stands between an experiment and its arm, and in no name of a rollout's.
+EXPERIMENT = "/"
 FIRST_CAPACITY = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Exposures:
+    """The rows that experiments' arms were to answer, in the order in which they were logged.
+
+    `arms` names the arms as the log does; `arm` and `entity` are codes, `row` is the position in `Rows` of what was
+    answered, or `NONE` where the arm could not score and production answered instead. `ids` are the predictions'.
+    """
+
+    arms: tuple[str, ...]
+    entities: tuple[str, ...]
+    arm: npt.NDArray[np.int64]
+    entity: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+    event_time: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +45,8 @@ class Rows:
     For classification `output` and `label` are class codes (`NONE` where absent); for regression `score` and
     `value` are compared, and `label` is 0 where a value is known. `by_label` lists the labelled rows' positions in the
     order in which their first labels came. `beside` holds what other versions gave for the same rows, as codes and
-    scores. `in_control` is 1 for the rows of a rollout's control of the candidate's size.
+    scores, `earlier` the labels of a row that later ones took the place of: their time, code and value. `in_control` is
+    1 for the rows of a rollout's control of the candidate's size.
     """
 
     classes: tuple[str, ...]
@@ -41,6 +61,7 @@ class Rows:
     label_time: npt.NDArray[np.int64]
     beside: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
     in_control: npt.NDArray[np.int64] | None = None
+    earlier: dict[int, list[tuple[int, int, float]]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -83,6 +104,11 @@ class JoinedLog:
         self._by_label: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._early: dict[str, tuple[str, int]] = {}
         self._errors: dict[int, list[int]] = {}
+        self._earlier: dict[int, list[tuple[int, int, float]]] = {}
+        # Rows of experiments: arm, entity, place and time after each other.
+        self._exposed: array[int] = array("q")
+        self._arms: dict[str, int] = {}
+        self._entities: dict[str, int] = {}
         self.duplicates = 0
         for name in ("event_time", "version", "output", "label", "label_time"):
             self._integers[name] = np.empty(0, dtype=np.int64)
@@ -137,6 +163,19 @@ class JoinedLog:
             label_time=ints["label_time"][:n],
             beside=beside,
             in_control=ints["in_control"][:n],
+            earlier=self._earlier,
+        )
+
+    def exposures(self) -> Exposures:
+        """The rows of experiments as they stand."""
+        table = np.array(self._exposed, dtype=np.int64).reshape(-1, 4)
+        return Exposures(
+            arms=tuple(self._arms),
+            entities=tuple(self._entities),
+            arm=table[:, 0],
+            entity=table[:, 1],
+            row=table[:, 2],
+            event_time=table[:, 3],
         )
 
     def ids(self) -> list[str]:
@@ -177,6 +216,7 @@ class JoinedLog:
         self._floats["latency"][here] = block.latency_ms
         for offset, id_ in enumerate(block.ids):
             self._index[id_] = self._count + offset
+        self._expose(block, self._count)
         self._count += block.rows
         if self._early:
             for id_ in block.ids:
@@ -194,11 +234,24 @@ class JoinedLog:
             failed = mask & np.array([error is not None for error in block.error], dtype=bool)
             if failed.any():
                 self._errors.setdefault(int(version), []).extend(block.event_time[failed].astype(np.int64).tolist())
+                self._expose(block.take(failed), None)
             mask &= ~failed
             places = np.array([self._index.get(id_, NONE) for id_ in block.ids[mask]], dtype=np.int64)
             known = places != NONE
             self._integers[output][places[known]] = self._codes(block.output[mask][known])
             self._floats[score][places[known]] = block.score[mask][known]
+
+    def _expose(self, block: PredictionBlock, start: int | None) -> None:
+        """Note the rows that experiments own, which most blocks have none of."""
+        arms = block.arm.tolist()
+        if not any(arm is not None and EXPERIMENT in arm for arm in set(arms)):
+            return
+        times = block.event_time.astype(np.int64).tolist()
+        for offset, (arm, entity) in enumerate(zip(arms, block.entity.tolist(), strict=True)):
+            if arm is not None and EXPERIMENT in arm:
+                code = self._arms.setdefault(arm, len(self._arms))
+                unit = self._entities.setdefault(entity, len(self._entities))
+                self._exposed.extend((code, unit, NONE if start is None else start + offset, times[offset]))
 
     def _add_labels(self, block: LabelBlock) -> None:
         moments = block.event_time.astype(np.int64).tolist()
@@ -215,6 +268,8 @@ class JoinedLog:
         if label[place] != NONE:
             # The latest wins; the row keeps its place in the order, so that no row counts twice.
             self.duplicates += 1
+            before = (int(self._integers["label_time"][place]), int(label[place]), float(self._floats["value"][place]))
+            self._earlier.setdefault(place, []).append(before)
         else:
             self._by_label[self._orders] = place
             self._orders += 1

@@ -23,6 +23,7 @@ from homeostat.errors import (
     UnknownVersion,
 )
 from homeostat.http.control_bodies import ClockBody, MoveBody, OrderBody
+from homeostat.http.experiments import experiment_operations
 from homeostat.http.keys import key_operations
 from homeostat.http.operations import (
     API,
@@ -201,6 +202,7 @@ def operations(control: FullControlPlane, *, allow_pickle: bool, allow_python: b
         *_watching(control),
         *_retraining(control, handlers),
         *traffic_operations(control),
+        *experiment_operations(control),
         *alert_operations(control),
         *key_operations(control),
     ]

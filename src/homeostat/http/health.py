@@ -108,7 +108,7 @@ class Health:
             models={
                 name: ServedModel(
                     route=held.route.number,
-                    versions=[arm.version for arm in held.route.arms],
+                    versions=[one.version.number for one in (*held.arms, *held.tried)],
                     production_alone=self._gateway.serves_alone(name),
                 )
                 for name, held in self._gateway.held().items()

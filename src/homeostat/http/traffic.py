@@ -11,11 +11,11 @@ from homeostat.ports import ControlPlane
 from homeostat.records import (
     Alert,
     Decision,
-    Experiment,
     Incident,
     Replay,
     Rollback,
     Rollout,
+    RolloutComparison,
     RolloutPage,
     RouteReport,
 )
@@ -62,12 +62,12 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
         ),
         Operation(
             "GET",
-            f"{ONE}/experiments",
-            "What is compared on live traffic",
-            lambda r: {"experiments": control.experiments(r.path["model"])},
-            list[Experiment],
+            f"{ONE}/comparisons",
+            "What the rollouts of a model compare",
+            lambda r: {"comparisons": control.comparisons(r.path["model"])},
+            list[RolloutComparison],
             tag,
-            wrapped="experiments",
+            wrapped="comparisons",
             **asked,
         ),
         Operation(

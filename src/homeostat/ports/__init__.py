@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from homeostat.ports.control import ControlPlane, Notifier, Registration
+from homeostat.ports.experiments import ExperimentPlane
 from homeostat.ports.models import (
     CompiledModel,
     Compiler,
@@ -20,6 +21,7 @@ __all__ = [
     "Compiler",
     "ControlPlane",
     "ControlStore",
+    "ExperimentPlane",
     "FileStore",
     "M",
     "MatrixPredictor",

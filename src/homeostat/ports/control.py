@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from homeostat.ports.experiments import ExperimentPlane
 from homeostat.records import (
     Alert,
     CheckReport,
     Decision,
-    Experiment,
     Finding,
     Incident,
     KeyReport,
@@ -30,6 +30,7 @@ from homeostat.records import (
     Replay,
     Rollback,
     Rollout,
+    RolloutComparison,
     RolloutPage,
     RouteReport,
     Run,
@@ -80,7 +81,7 @@ class Registration:
     python_files: Path | None = None
 
 
-class ControlPlane(Protocol):
+class ControlPlane(ExperimentPlane, Protocol):
     """All that people and programs may ask and order: in this process, or of a server through its client.
 
     Every method raises the errors of `errors`: `UnknownModel`, `UnknownVersion`, `Conflict`, `InvalidInput` and below.
@@ -154,8 +155,8 @@ class ControlPlane(Protocol):
         """The run once it has ended, or waits for its next try."""
         ...
 
-    def experiments(self, model: str) -> list[Experiment]:
-        """What is compared on live traffic, and was, oldest first."""
+    def comparisons(self, model: str) -> list[RolloutComparison]:
+        """What the rollouts of a model compare, and did, oldest first."""
         ...
 
     def rollouts(self, model: str) -> list[Rollout]:

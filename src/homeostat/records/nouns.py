@@ -213,56 +213,6 @@ class StageChange(Record, frozen=True, kw_only=True):
         return self.id
 
 
-class Arm(msgspec.Struct, frozen=True, kw_only=True):
-    """One version with a share of the traffic."""
-
-    name: str
-    version: int
-    weight: float
-
-
-class Route(Record, frozen=True, kw_only=True):
-    """What the gateway serves for a model: an immutable numbered snapshot."""
-
-    table: ClassVar[str] = "route"
-
-    model: str
-    number: int
-    arms: tuple[Arm, ...]
-    salt: str
-    at: datetime
-    reason: str
-    shadows: tuple[int, ...] = ()
-    lease_until: datetime | None = None
-
-    @property
-    def key(self) -> str:
-        return f"{self.model}:{self.number:09d}"
-
-
-def next_route(
-    previous: Route | None,
-    model: str,
-    arms: tuple[Arm, ...],
-    *,
-    at: datetime,
-    reason: str,
-    shadows: tuple[int, ...] = (),
-    lease_until: datetime | None = None,
-) -> Route:
-    """The snapshot that follows another; it keeps the salt, so that entities stay where they are."""
-    return Route(
-        model=model,
-        number=1 if previous is None else previous.number + 1,
-        arms=arms,
-        salt=model if previous is None else previous.salt,
-        at=at,
-        reason=reason,
-        shadows=shadows,
-        lease_until=lease_until,
-    )
-
-
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """The rows that a check looked at."""
 

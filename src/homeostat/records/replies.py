@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from homeostat.records.enums import RolloutState, StepKind, Task
-from homeostat.records.nouns import Alert, Arm, Decision, Finding, Json, Route, Version
+from homeostat.records.nouns import Alert, Decision, Finding, Json, Version
 from homeostat.records.processes import GatewayReport
 from homeostat.records.rollouts import Rollout
+from homeostat.records.routes import Arm, Route
 
 SUCCESS = "success"
 
@@ -74,6 +75,14 @@ class PredictionsAccepted(Reply, frozen=True, kw_only=True):
 
 
 # The control plane.
+class ValuesAccepted(Reply, frozen=True, kw_only=True):
+    """How many values of a user's own metric were kept."""
+
+    experiment: str
+    metric: str
+    accepted: int
+
+
 class ModelStatus(Reply, frozen=True, kw_only=True):
     """What is served for a model, how it does, and what is open."""
 
@@ -150,8 +159,8 @@ class Verification(Reply, frozen=True, kw_only=True):
     broken: dict[str, list[str]]
 
 
-class Experiment(Reply, frozen=True, kw_only=True):
-    """Arms that are compared on live traffic, and the rule that decides between them.
+class RolloutComparison(Reply, frozen=True, kw_only=True):
+    """The arms of a rollout, and the rule that decides between them.
 
     `evidence` is what is known so far: pairs of labelled rows, wins, losses and the logarithms of the e-values.
     """

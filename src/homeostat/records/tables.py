@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from homeostat.records.experiments import Experiment, MetricValues, Namespace
 from homeostat.records.keys import ApiKey
 from homeostat.records.nouns import (
     Alert,
@@ -9,13 +10,13 @@ from homeostat.records.nouns import (
     Finding,
     Model,
     Record,
-    Route,
     Run,
     StageChange,
     Version,
 )
 from homeostat.records.processes import GatewayReport, Lease, Progress
 from homeostat.records.rollouts import Incident, KeptPolicy, Rollout
+from homeostat.records.routes import Route
 
 TABLES: tuple[type[Record], ...] = (
     Model,
@@ -33,4 +34,7 @@ TABLES: tuple[type[Record], ...] = (
     ApiKey,
     Incident,
     KeptPolicy,
+    Experiment,
+    Namespace,
+    MetricValues,
 )

@@ -19,9 +19,10 @@ from homeostat.errors import (
     ServedElsewhere,
     UnknownModel,
     UnknownVersion,
+    VersionInUse,
 )
 from homeostat.frames import Columns, content_hash, finite
-from homeostat.journal import record_decision, serve_alone
+from homeostat.journal import live_experiments, record_decision, serve_alone
 from homeostat.ports import Compiler, ControlStore, FileStore, Predictor, Transaction
 from homeostat.records import (
     FileEntry,
@@ -320,6 +321,8 @@ class Registry:
                     f"Version {number} of '{model}' is in production; archiving it would leave nothing to serve. "
                     "Promote another version first."
                 )
+            if target is Stage.ARCHIVED:
+                _check_unused(transaction, version)
             check_move(version, path_to(version.stage, target)[0])
             for stage in path_to(version.stage, target):
                 version = self.move(transaction, model, number, stage, at=at, actor=actor, reason=reason)
@@ -386,6 +389,13 @@ def require_version(transaction: Transaction, model: str, number: int) -> Versio
         known = [version.number for version in transaction.list(Version, model=model)]
         raise UnknownVersion(model=model, version=number, known=known)
     return found
+
+
+def _check_unused(transaction: Transaction, version: Version) -> None:
+    """Raise `VersionInUse` where a live experiment serves the version."""
+    for one in live_experiments(transaction, version.model):
+        if version.number in one.versions:
+            raise VersionInUse(version=version.number, model=version.model, experiment=one.id, state=one.state.value)
 
 
 def integrity_finding(error: IntegrityError, at: datetime) -> Finding:

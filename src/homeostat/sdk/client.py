@@ -23,7 +23,6 @@ from homeostat.records import (
     CheckReport,
     ClockReport,
     Decision,
-    Experiment,
     Finding,
     Incident,
     KeyReport,
@@ -41,6 +40,7 @@ from homeostat.records import (
     Replay,
     Rollback,
     Rollout,
+    RolloutComparison,
     RolloutPage,
     RouteReport,
     Run,
@@ -49,6 +49,7 @@ from homeostat.records import (
     Verification,
     Version,
 )
+from homeostat.sdk.experiments import ExperimentRequests
 from homeostat.sdk.tables import PARQUET, parquet_of
 from homeostat.sdk.transport import Transport
 from homeostat.sdk.values import (
@@ -70,7 +71,7 @@ MOST_VERSIONS = 1_000_000_000
 FIRST_PAUSE, PAUSE_GROWTH, LONGEST_PAUSE = 0.1, 1.5, 5.0
 
 
-class Client:
+class Client(ExperimentRequests):
     """A server, asked and ordered over HTTP.
 
     It keeps its connections, may be used by many threads, and closes with `close` or at the end of a `with`.
@@ -313,9 +314,9 @@ class Client:
         return run
 
     # Traffic
-    def experiments(self, model: str) -> list[Experiment]:
-        """What is compared on live traffic, and was, oldest first."""
-        return self._transport.ask_part(list[Experiment], "experiments", self._path(model, "/experiments"))
+    def comparisons(self, model: str) -> list[RolloutComparison]:
+        """What the rollouts of a model compare, and did, oldest first."""
+        return self._transport.ask_part(list[RolloutComparison], "comparisons", self._path(model, "/comparisons"))
 
     def rollouts(self, model: str) -> list[Rollout]:
         """The rollouts of a model, oldest first."""

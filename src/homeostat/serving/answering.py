@@ -15,7 +15,7 @@ from homeostat.errors import HomeostatError, ScoringFailed, Unanswerable
 from homeostat.frames import Columns, finite
 from homeostat.ports import MatrixPredictor, Predictor
 from homeostat.records import PredictionBlock, Route, Version
-from homeostat.serving.routing import assign
+from homeostat.serving.routing import Allocation, assign
 from homeostat.serving.scoring import DEFAULT_THRESHOLD, Scored, interpret
 
 SHADOW = "shadow"
@@ -63,18 +63,38 @@ class LoadedVersion:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A route with every version that it names, loaded: swapped whole, never changed."""
+    """A route with every version that it names, loaded: swapped whole, never changed.
+
+    `tried` are the versions of the experiments' arms, in the order in which `allocation` numbers them after `arms`.
+    """
 
     route: Route
     arms: tuple[LoadedVersion, ...]
     shadows: tuple[LoadedVersion, ...]
+    tried: tuple[LoadedVersion, ...] = ()
+    allocation: Allocation | None = None
+
+    def arm(self, position: int) -> tuple[str, LoadedVersion]:
+        """The name of an arm, and its version."""
+        count = len(self.arms)
+        if position < count:
+            return self.route.arms[position].name, self.arms[position]
+        assert self.allocation is not None  # noqa: S101 (it numbered the position)
+        return self.allocation.names[position], self.tried[position - count]
+
+    def instead_of(self, position: int) -> tuple[LoadedVersion, ...]:
+        """The version that answers where an arm's raises: production, or for production one that runs beside."""
+        _, loaded = self.arm(position)
+        return self.arms[:1] if loaded.version.number != self.arms[0].version.number else self.shadows[:1]
 
     @property
     def production(self) -> Snapshot:
         """The same route with nothing but its first arm, which is the production version."""
         alone = msgspec.structs.replace(self.route.arms[0], weight=1.0)
-        route = msgspec.structs.replace(self.route, arms=(alone,), shadows=())
-        return replace(self, route=route, arms=self.arms[:1], shadows=())
+        route = msgspec.structs.replace(
+            self.route, arms=(alone,), shadows=(), experiments=(), holdouts=(), shadowing=()
+        )
+        return replace(self, route=route, arms=self.arms[:1], shadows=(), tried=(), allocation=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +161,10 @@ def answer(snapshot: Snapshot, asked: Asked, *, each: bool) -> Answered:
     )
     failed: list[PredictionBlock] = []
     errors: dict[int, HomeostatError] = {}
-    chosen = assign(snapshot.route, asked.entities.tolist()) if len(snapshot.arms) > 1 else None
+    chosen = _assigned(snapshot, asked)
     for position, places in _by_arm(chosen, count):
-        arm, loaded = snapshot.route.arms[position].name, snapshot.arms[position]
-        others = snapshot.arms[:1] if position else snapshot.shadows[:1]
+        arm, loaded = snapshot.arm(position)
+        others = snapshot.instead_of(position)
         for part, scored, error, seconds in _attempts(loaded, asked.columns, places, each=each):
             if scored is not None:
                 made.put(_whole(part, count), scored, loaded, arm, seconds)
@@ -176,6 +196,13 @@ def answer(snapshot: Snapshot, asked: Asked, *, each: bool) -> Answered:
         kept[list(errors)] = False
         served, chosen = served.take(kept), None if chosen is None else chosen[kept]
     return Answered(served, failed, errors, chosen)
+
+
+def _assigned(snapshot: Snapshot, asked: Asked) -> Places | None:
+    """The position of the arm of each row; `None` where there is only one."""
+    if snapshot.allocation is not None:
+        return snapshot.allocation.assign(asked.entities.tolist(), asked.ids.tolist())
+    return assign(snapshot.route, asked.entities.tolist()) if len(snapshot.arms) > 1 else None
 
 
 def _by_arm(chosen: Places | None, count: int) -> Iterator[tuple[int, Places]]:

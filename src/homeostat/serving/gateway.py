@@ -23,6 +23,7 @@ from homeostat.frames import Columns, label_text
 from homeostat.ports import PredictionLog
 from homeostat.records import Arm, Route, as_datetime64
 from homeostat.serving.answering import Answered, Asked, LoadedVersion, Snapshot, answer, beside
+from homeostat.serving.routing import Allocation
 from homeostat.serving.rows import checked_columns
 
 RETRY_SECONDS = 30.0
@@ -100,9 +101,9 @@ class Gateway:
         if held is not None and (held.route.number == route.number or self._is_refused(model, route, now)):
             return held
         # Versions that are held already are kept: they were verified when they were loaded.
-        loaded = {} if held is None else {one.version.number: one for one in (*held.arms, *held.shadows)}
+        loaded = {} if held is None else {one.version.number: one for one in _versions_of(held)}
         try:
-            for number in {*(arm.version for arm in route.arms), *route.shadows} - set(loaded):
+            for number in route.versions - set(loaded):
                 loaded[number] = self._load(model, number)
         except HomeostatError as error:
             if isinstance(error, IntegrityError) and not self._is_refused(model, route, now):
@@ -115,6 +116,8 @@ class Gateway:
             route=route,
             arms=tuple(loaded[arm.version] for arm in route.arms),
             shadows=tuple(loaded[number] for number in route.shadows),
+            tried=tuple(loaded[arm.version] for one in route.experiments for arm in one.arms),
+            allocation=Allocation.of(route),
         )
         self._snapshots[model] = snapshot
         return snapshot
@@ -160,7 +163,7 @@ class Gateway:
     def _load_named(self, model: str, number: int, now: datetime) -> LoadedVersion:
         with self._lock:
             held = self._snapshots.get(model)
-            for one in (*held.arms, *held.shadows) if held is not None else ():
+            for one in _versions_of(held) if held is not None else ():
                 if one.version.number == number:
                     return one
             if (model, number) not in self._named:
@@ -264,6 +267,11 @@ class Gateway:
             arm=served.arm,
             route=snapshot.route.number,
         )
+
+
+def _versions_of(held: Snapshot) -> tuple[LoadedVersion, ...]:
+    """Every version that a snapshot holds."""
+    return (*held.arms, *held.shadows, *held.tried)
 
 
 def _names(values: Sequence[Any]) -> npt.NDArray[Any]:

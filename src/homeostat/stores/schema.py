@@ -16,8 +16,10 @@ from homeostat.records import (
     TABLES,
     Alert,
     Decision,
+    Experiment,
     Finding,
     Incident,
+    MetricValues,
     Mutable,
     Record,
     Rollout,
@@ -61,6 +63,8 @@ _STATES: dict[type[Record], Callable[[Any], str]] = {
     Finding: lambda record: record.check,
     Incident: lambda record: "open" if record.is_open else "closed",
     Decision: lambda record: record.kind,
+    Experiment: lambda record: record.state.value,
+    MetricValues: lambda record: record.experiment,
 }
 _UNIQUE: dict[type[Record], frozenset[str]] = {
     Version: frozenset({Stage.PRODUCTION.value}),

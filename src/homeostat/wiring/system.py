@@ -19,6 +19,7 @@ from homeostat import __version__
 from homeostat.alerts.service import Alerts, CallbackNotifier, LogNotifier
 from homeostat.control_plane.service import ControlPlaneService
 from homeostat.controllers.clock import SystemClock
+from homeostat.controllers.experiment import ExperimentController
 from homeostat.controllers.heal import HealController
 from homeostat.controllers.looks import TURN_SECONDS, Looks
 from homeostat.controllers.loop import Controller, Loop
@@ -29,6 +30,7 @@ from homeostat.controllers.seal import SealController
 from homeostat.controllers.tally import Tally, TallyController, stored_tally, tally_of
 from homeostat.controllers.views import ModelView, open_view
 from homeostat.errors import IntegrityError, ServedElsewhere, UnknownModel
+from homeostat.experiments.service import Experiments
 from homeostat.feedback.labelled import LABEL, column_of, labelled_rows, moments_of
 from homeostat.frames import Columns, Kind, concatenate
 from homeostat.journal import latest_route
@@ -297,12 +299,14 @@ def open_system(
 
     retraining = Retraining(store, LoggedRows(log, registry), CandidateRegistrar(registry), import_trainer)
     rollouts = Rollouts(store, registry, registry.rollback_target)
+    experiments = Experiments(store)
     holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     controllers: list[Controller] = [
         MonitorController(store, registry, Monitoring(store), alerts),
         *release_controllers(
             store, registry, rollouts, alerts, lambda model, _: follow_route(model), gateway_is_gone, holder=holder
         ),
+        ExperimentController(registry, experiments, lambda model, _: follow_route(model), holder=holder),
         HealController(store, registry, retraining, seed=settings.seed),
         RetrainController(store, retraining),
         SealController(log),
@@ -325,6 +329,7 @@ def open_system(
         log=log,
         registry=registry,
         rollouts=rollouts,
+        experiments=experiments,
         retraining=retraining,
         alerts=alerts,
         tick=tick if acts else Looks(store).have,

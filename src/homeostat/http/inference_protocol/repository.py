@@ -59,6 +59,9 @@ class Repository:
         except HomeostatError as error:
             return {}, f"{error.code}: {error.message}"
         roles = dict.fromkeys(route.shadows, "scores in the shadow")
+        for one in route.experiments:
+            for arm in one.arms:
+                roles[arm.version] = f"serves {arm.weight:.0%} of {one.id} as {arm.name}"
         for arm in route.arms:
             roles[arm.version] = f"serves {arm.weight:.0%} of the traffic as {arm.name}"
         return roles, ""
@@ -98,7 +101,7 @@ class Repository:
 
 def warm(held: Snapshot) -> None:
     """Let every version of a route score a made-up row once, which is not logged: first calls are slow."""
-    for loaded in (*held.arms, *held.shadows):
+    for loaded in (*held.arms, *held.shadows, *held.tried):
         # What it says of such a row is nobody's business.
         with contextlib.suppress(HomeostatError):
             loaded.score(_some_row(loaded.version.signature))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from homeostat.controllers.confirmation import SILENT
 from homeostat.http.metrics.families import Described, Families, number_of
 from homeostat.ports import ControlPlane
-from homeostat.records import Finding, ModelStatus, Rollout, RunState, Severity, Stage, Verdict
+from homeostat.records import BUCKETS, Finding, ModelStatus, Rollout, RunState, Severity, Stage, Verdict
 from homeostat.registry.service import MODEL_FOLDER
 
 if TYPE_CHECKING:
@@ -237,14 +237,21 @@ class StateCollector:
 
     def _add_status(self, found: Families, status: ModelStatus) -> None:
         found.add("labels_unmatched_total", status.unmatched, status.model)
-        found.add("ml_experiment_active_total", int(status.rollout is not None), status.model)
+        tried = () if status.route is None else status.route.experiments
+        found.add("ml_experiment_active_total", int(status.rollout is not None) + len(tried), status.model)
         for severity in list(Severity)[1:]:
             count = sum(alert.severity is severity for alert in status.open_alerts)
             found.add("homeostat_open_alerts", count, status.model, severity.value)
         if status.route is not None:
             found.add("homeostat_route_newest", status.route.number, status.model)
+            owned = [sum(part.stop - part.start for part in one.ranges) / BUCKETS for one in tried]
             for arm in status.route.arms:
-                found.add("ml_experiment_traffic", arm.weight, status.model, arm.version, arm.name)
+                share = arm.weight * (1 - sum(owned))
+                found.add("ml_experiment_traffic", share, status.model, arm.version, arm.name)
+            for one, share in zip(tried, owned, strict=True):
+                for arm in one.arms:
+                    label = f"{one.id}/{arm.name}"
+                    found.add("ml_experiment_traffic", share * arm.weight, status.model, arm.version, label)
 
     def _add_versions(self, found: Families, status: ModelStatus) -> None:
         versions = self._control.versions(status.model)
@@ -340,7 +347,7 @@ class StateCollector:
     def _evidence(self, rollout: Rollout) -> dict[str, Any]:
         """What is known of a rollout: as it stands while it is under way, and then what ended it."""
         if not rollout.state.is_final:
-            every = self._control.experiments(rollout.model)
+            every = self._control.comparisons(rollout.model)
             return next((one.evidence for one in reversed(every) if one.id == rollout.id), {})
         for decision in reversed(self._control.decisions(rollout.model, limit=EVIDENCE_DECISIONS)):
             if decision.inputs.get("rollout") == rollout.id and "pairs" in decision.inputs:

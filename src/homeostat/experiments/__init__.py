@@ -1,0 +1,1 @@
+"""Arms compared on live traffic: their buckets, their life, and what decides between them."""
