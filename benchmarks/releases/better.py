@@ -7,11 +7,11 @@ from concurrent.futures import Executor
 from statistics import NormalDist
 
 import numpy as np
-
 from benchmarks.releases.policies import LIVE, SHADOW_FIRST, with_steps
 from benchmarks.releases.runs import Case, Share, median, run_all, share
 from benchmarks.releases.world import Evidence, FixedSample, Traffic, Truth, draw
 from benchmarks.statistics.section import Section, Table
+
 from homeostat.records import Policy
 
 OLD = 0.90

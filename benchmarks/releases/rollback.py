@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
 from benchmarks.releases.runs import Share
 from benchmarks.statistics.section import Section, Table
+
 from homeostat import Client
 from homeostat.records import Rollout, Stage
 
@@ -115,7 +115,7 @@ def order(client: Client, model: str, times: int, pause: float) -> list[Back]:
     return found
 
 
-def breach(client: Client, loads: ModuleType, home: Path, times: int, seconds: float = 60.0) -> list[Back]:
+def breach(client: Client, loads: ModuleType, times: int, seconds: float = 60.0) -> list[Back]:
     """Give half of the traffic to a version that is always wrong, and wait until the rollout takes it back by itself.
 
     The labels come at once. What is timed begins with the decision, not with the first wrong answer.
@@ -149,7 +149,10 @@ def breach(client: Client, loads: ModuleType, home: Path, times: int, seconds: f
 
 def measure(folder: Path, *, orders: int, breaches: int, pause: float = 0.15) -> tuple[Measured, Measured]:
     """Both kinds, one after the other, on one server of four gateway processes under load."""
-    servers, loads = beside_tests("running_servers", "running_servers.py"), beside_tests("served_load", "e2e/served_load.py")
+    servers, loads = (
+        beside_tests("running_servers", "running_servers.py"),
+        beside_tests("served_load", "e2e/served_load.py"),
+    )
     home = make_home(loads, folder / "home")
     found = []
     with (
@@ -160,8 +163,8 @@ def measure(folder: Path, *, orders: int, breaches: int, pause: float = 0.15) ->
         for name in ("breaches", "orders"):
             with loads.load_on(server.url, home, name=name, predicting=CLIENTS, labelling=2, pause=PAUSE) as load:
                 load.wait_for(200)
-                backs = breach(client, loads, home, breaches) if name == "breaches" else order(
-                    client, loads.MODEL, orders, pause
+                backs = (
+                    breach(client, loads, breaches) if name == "breaches" else order(client, loads.MODEL, orders, pause)
                 )
                 time.sleep(1.0)
                 answers = load.stop()

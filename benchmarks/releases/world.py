@@ -149,7 +149,6 @@ class Counts:
         told = wins + losses
         return int(self.pairs[count]), wins, losses, int(self.both[count]), self._better[told], self._worse[told]
 
-
     def better_at(self, counts: Integers) -> Floats:
         """The log evidence for better among so many first rows."""
         return self._high[0][self.wins[counts] + self.losses[counts]]

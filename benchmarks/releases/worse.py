@@ -5,11 +5,11 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 import numpy as np
-
 from benchmarks.releases.policies import LIVE, SHADOW_FIRST, with_steps
 from benchmarks.releases.runs import Case, median, run_all, share
 from benchmarks.releases.world import Traffic, Truth
 from benchmarks.statistics.section import Section, Table
+
 from homeostat.records import Policy
 from homeostat.rollouts.rules import rollback_threshold
 from homeostat.stats.sequential import two_bernoulli_log_evidence
@@ -18,6 +18,7 @@ OLD = 0.90
 POINTS = (1, 2, 5, 10)
 LATE = (0, 1, 3)
 DAYS = 5
+FIRST = 5_000
 MARGIN = 0.02
 MOST_PAIRS = 60_000
 
@@ -32,7 +33,9 @@ def cases(a_day: int = 20_000) -> dict[tuple[str, int, int], Case]:
     for name, steps in (("shadow first", SHADOW_FIRST), ("canary 10 % first", LIVE)):
         for points in POINTS:
             for late in LATE:
-                case = Case(worse_by(points), with_steps(steps), Traffic(a_day, late), observations=DAYS * a_day)
+                case = Case(
+                    worse_by(points), with_steps(steps), Traffic(a_day, late), observations=DAYS * a_day, first=FIRST
+                )
                 found[name, points, late] = case
     return found
 
@@ -65,7 +68,10 @@ def labels_table(pool: Executor | None, runs: int) -> Table:
     for overlap, label in ((0.5, "overlap by half"), (0.0, "independent")):
         truths = {points: worse_by(points, overlap) for points in POINTS}
         paired = run_all(
-            {str(points): Case(one, with_steps(SHADOW_FIRST), observations=100_000) for points, one in truths.items()},
+            {
+                str(points): Case(one, with_steps(SHADOW_FIRST), observations=100_000, first=FIRST)
+                for points, one in truths.items()
+            },
             runs,
             pool,
         )
