@@ -234,6 +234,16 @@ class RolloutInProgress(Conflict):
     template = "Model '{model}' is already rolling out version {candidate} ({rollout}). Wait, or abort that one first."
 
 
+class CoolingDown(Conflict):
+    """A version that was rolled back rests before it is tried again."""
+
+    code = "cooling_down"
+    template = (
+        "Version {version} of '{model}' was rolled back, and rests until {until}. Then it may be tried again, as a new "
+        "attempt; 'homeostat model rollback {model} --to {version}' returns to it at once where it served before."
+    )
+
+
 class ModelExists(Conflict):
     """A model of that name exists with another task or other features."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from homeostat.ports import Transaction
-from homeostat.records import Arm, Decision, Route, next_route
+from homeostat.records import Arm, Decision, KeptPolicy, Policy, Route, next_route
 
 
 def record_decision(transaction: Transaction, model: str, *, kind: str, at: datetime, **details: Any) -> Decision:
@@ -16,6 +18,14 @@ def record_decision(transaction: Transaction, model: str, *, kind: str, at: date
     decision = Decision(id=f"{model}-decision-{number}", model=model, at=at, kind=kind, **details)
     transaction.insert(decision)
     return decision
+
+
+def kept_hash(transaction: Transaction, policy: Policy, at: datetime) -> str:
+    """The hash of a policy, which is kept under it from now on: see `rollouts.replaying`."""
+    config_hash = policy.config_hash
+    if transaction.get(KeptPolicy, config_hash) is None:
+        transaction.insert(KeptPolicy(config_hash=config_hash, at=at, policy=msgspec.to_builtins(policy)))
+    return config_hash
 
 
 def latest_route(transaction: Transaction, model: str) -> Route | None:

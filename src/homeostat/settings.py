@@ -16,6 +16,7 @@ import msgspec
 
 from homeostat.errors import InvalidSettings
 from homeostat.records import PRESETS, Policy, Section, described, parse_span, parse_steps
+from homeostat.rollouts.budget import check_guardrails
 
 PREFIX = "HOMEOSTAT_"
 FILE = "homeostat.toml"
@@ -372,7 +373,10 @@ def _check(policy: Policy) -> None:
         raise InvalidSettings("policy.training.cost_false_positive and cost_false_negative are above 0.")
     parse_steps(policy.rollout.steps)
     parse_steps(policy.rollout.manual_steps)
-    durations = [policy.triggers.label_lag, policy.training.retry_after, policy.rollout.lease]
+    release = policy.rollout
+    check_guardrails(policy.guardrails)
+    durations = [policy.triggers.label_lag, policy.training.retry_after, release.lease, release.label_window]
+    durations += [release.verify_after, release.confirm_within, release.retry_after, release.rollback_span]
     if policy.triggers.schedule not in ("never", "daily", "weekly", "quarterly"):
         durations.append(policy.triggers.schedule)
     for text in durations:
@@ -385,6 +389,7 @@ def _check(policy: Policy) -> None:
     for name, value in (
         ("rollout.promotion_error", policy.rollout.promotion_error),
         ("rollout.rollback_error", policy.rollout.rollback_error),
+        ("rollout.step_back_error", policy.rollout.step_back_error),
         ("training.evaluation_share", policy.training.evaluation_share),
     ):
         if not 0 < value < 1:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from homeostat.control_plane.confirmation import wait_for_gateways
+from homeostat.controllers.confirmation import wait_for_gateways
 from homeostat.errors import Conflict, IllegalMove, InvalidInput, UnknownModel, UnknownRecord, UnknownVersion
 from homeostat.records import GatewayReport, RolloutState, Stage
 

@@ -107,7 +107,7 @@ def test_rollback_by_hand_from_every_state_that_is_not_final(small, small_system
     assert small.system.control.roll_back(small_systems.MODEL, to=None, actor="ann", reason="odd").production == 1
     assert small.served_by() == {1}
     assert small.stages() == {1: Stage.PRODUCTION, 2: Stage.ARCHIVED}
-    assert small.rollout().state is RolloutState.ROLLED_BACK
+    assert small.rollout().state.was_rolled_back
     told = small.decisions("rollback")[-1]
     assert (told.actor, told.version) == ("ann", 2)
     assert "odd" in told.reason
@@ -183,7 +183,7 @@ def test_a_promotion_by_hand_takes_over_at_once_and_is_taken_back_when_it_is_bad
     small.drive(3)
     assert small.stages() == {1: Stage.PRODUCTION, 2: Stage.ARCHIVED}
     assert small.served_by() == {1}
-    assert small.rollout().state is RolloutState.ROLLED_BACK
+    assert small.rollout().state.was_rolled_back
     assert small.decisions("rollback")[-1].actor == "homeostat"
 
 
@@ -320,7 +320,7 @@ def test_latency_is_judged_on_the_rows_that_the_candidate_answered(small_systems
     assert small.rollout().state is RolloutState.RUNNING
     small.send(600)
     small.system.tick()
-    assert small.rollout().state is RolloutState.ROLLED_BACK
+    assert small.rollout().state.was_rolled_back
     assert small.decisions("rollback")[-1].rule == "latency"
 
 

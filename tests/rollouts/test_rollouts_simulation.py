@@ -11,7 +11,7 @@ from scipy import stats
 
 from homeostat.records import Policy, Rollout, RolloutState, parse_steps
 from homeostat.rollouts.evidence import Comparison
-from homeostat.rollouts.rules import RATE_SHARE, Facts, find_breach, promotion_threshold, rollback_threshold
+from homeostat.rollouts.rules import Facts, find_breach, promotion_threshold, rollback_threshold
 from homeostat.stats.sequential import paired_log_evidence
 
 POLICY = Policy()
@@ -55,7 +55,7 @@ def test_false_promotions_keep_to_their_error(looks):
 def test_false_rollbacks_of_all_guardrails_together_keep_to_theirs(looks):
     # Where no e-process crosses its threshold no guardrail can act, whatever it allows for, so this counts too many.
     overall = (looks["worse"] >= rollback_threshold(POLICY)) & (looks["losses"] > looks["wins"])
-    rates = np.maximum(looks["worse+"], looks["worse-"]) >= rollback_threshold(POLICY, RATE_SHARE)
+    rates = np.maximum(looks["worse+"], looks["worse-"]) >= rollback_threshold(POLICY, "tpr")
     assert (overall | rates).any(axis=1).sum() <= limit(POLICY.rollout.rollback_error)
 
 

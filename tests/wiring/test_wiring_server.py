@@ -18,8 +18,9 @@ from homeostat.keys.rules import new_secret
 from homeostat.records import Lease
 from homeostat.settings import ServeSettings, load
 from homeostat.wiring import simulation
+from homeostat.wiring.processes import is_gone
 from homeostat.wiring.serving import bind, run_server, with_token
-from homeostat.wiring.system import is_gone, open_system
+from homeostat.wiring.system import open_system
 
 NOW = datetime(2025, 5, 1, tzinfo=UTC)
 

@@ -84,6 +84,20 @@ class Alerts:
             self._tell(alert, finding)
         return [alert for alert, _ in told]
 
+    def settle(self, finding: Finding) -> None:
+        """Resolve the alert on what a finding is about: it is over, and needs no further looks."""
+        with self._store.begin() as transaction:
+            live = transaction.list(Alert, model=finding.model, states=LIVE)
+            held = next((alert for alert in live if alert.subject == subject_of(finding)), None)
+            if held is None:
+                return
+            settled = transaction.replace(
+                msgspec.structs.replace(
+                    held, state=AlertState.RESOLVED, resolved_at=finding.at, message=finding.message, finding=finding.id
+                )
+            )
+        self._tell(settled, finding)
+
     def list(
         self, model: str | None = None, *, live_only: bool = False, resolved_since: datetime | None = None
     ) -> list[Alert]:

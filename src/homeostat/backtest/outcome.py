@@ -12,7 +12,7 @@ import numpy.typing as npt
 from homeostat.connectors.tables import LabelledTable
 from homeostat.frames import finite
 from homeostat.ports import Predictor
-from homeostat.records import Decision, Rollout, RolloutState, Run, Task, Version, as_datetime64
+from homeostat.records import Decision, Rollout, Run, Task, Version, as_datetime64
 from homeostat.serving.scoring import interpret
 from homeostat.stats.performance import classification_metrics, regression_metrics
 
@@ -117,7 +117,7 @@ def count_false_promotions(
     for position, rollout in enumerate(promoted):
         start = _row_after(table, rollout.promoted_at)
         ends = [_row_after(table, other.promoted_at) for other in promoted[position + 1 : position + 2]]
-        if rollout.state is RolloutState.ROLLED_BACK:
+        if rollout.state.was_rolled_back:
             ends.append(_row_after(table, rollout.updated_at))
         end = min(ends, default=table.rows)
         if end - start < FEWEST_LATER:
@@ -162,7 +162,7 @@ def summarise(
         strategies=strategies,
         retrainings=len(runs),
         promotions=sum(1 for rollout in rollouts if rollout.promoted_at is not None),
-        rollbacks=sum(1 for rollout in rollouts if rollout.state is RolloutState.ROLLED_BACK),
+        rollbacks=sum(1 for rollout in rollouts if rollout.state.was_rolled_back),
         false_promotions=false_promotions,
         alerts=alerts,
         labels_used=labels_used,

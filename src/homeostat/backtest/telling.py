@@ -239,7 +239,7 @@ def make_evidence(
 
 
 def _until(pairs: Pairs, rollout: Rollout) -> Pairs:
-    if not rollout.state.is_final:
+    if rollout.state.is_under_way:
         return pairs
     end = as_datetime64(rollout.updated_at).astype(np.int64)
     return pairs.take(pairs.event_time <= end)
@@ -265,12 +265,11 @@ def _paths(
 def _outcome_words(rollout: Rollout) -> str:
     words = {
         RolloutState.COMPLETED: "promoted",
-        RolloutState.ROLLED_BACK: "rolled back",
         RolloutState.REJECTED: "rejected",
         RolloutState.SUPERSEDED: "superseded",
         RolloutState.ABORTED: "aborted",
     }
-    return words.get(rollout.state, "under way")
+    return "rolled back" if rollout.state.was_rolled_back else words.get(rollout.state, "under way")
 
 
 def _version_line(version: Version, changes: list[StageChange], end: datetime) -> VersionLine:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.alerts.service import Alerts
-from homeostat.control_plane.confirmation import wait_for_gateways
 from homeostat.control_plane.registration import register_files
+from homeostat.controllers.confirmation import wait_for_gateways
 from homeostat.controllers.tally import Tally
 from homeostat.errors import Conflict, IntegrityError, InvalidInput, NotServing, UnknownRecord
 from homeostat.feedback.labels import accept_labels

@@ -28,7 +28,7 @@ from homeostat.registry.service import Registry
 from homeostat.retraining.service import Retraining
 
 RECENT_FINDINGS = 40
-TAKEN_BACK = (RolloutState.ROLLED_BACK, RolloutState.REJECTED, RolloutState.ABORTED)
+GIVEN_UP = (RolloutState.REJECTED, RolloutState.ABORTED)
 RECENT_ROWS = 400
 
 
@@ -71,7 +71,9 @@ class HealController:
         since_run = runs[-1].created_at if runs else None
         rows = view.joined.rows()
         # What a version that was taken back had promised is no mark to measure others by.
-        taken_back = {rollout.candidate for rollout in rollouts if rollout.state in TAKEN_BACK}
+        taken_back = {
+            rollout.candidate for rollout in rollouts if rollout.state.was_rolled_back or rollout.state in GIVEN_UP
+        }
         served = {change.version for change in changes if change.target is Stage.PRODUCTION} - taken_back
         recent, shortfall = _shortfall(view, self._registry, version, served, policy)
         lag = timedelta(seconds=parse_span(policy.triggers.label_lag).seconds)

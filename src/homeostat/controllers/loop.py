@@ -13,11 +13,12 @@ import msgspec
 from homeostat.controllers.views import ModelView
 from homeostat.errors import Conflict, HomeostatError
 from homeostat.ports import ControlStore
-from homeostat.records import Finding, Lease, Model, Policy, Severity, Verdict
+from homeostat.records import Alert, AlertState, Finding, Lease, Model, Policy, Severity, Verdict
 
 _LOG = logging.getLogger("homeostat.controllers")
 LEASE = timedelta(seconds=60)
 MOST_ROUNDS = 20
+LIVE_ALERTS = (AlertState.OPEN.value, AlertState.ACKNOWLEDGED.value)
 
 
 class Controller(Protocol):
@@ -46,10 +47,28 @@ class Loop:
         """One pass over all models; returns how many rounds did something."""
         with self.store.read() as transaction:
             models = [model.name for model in transaction.list(Model)]
-        return sum(self.run_model(model, now) for model in models)
+            worst = dict.fromkeys(models, 0)
+            for alert in transaction.list(Alert, states=LIVE_ALERTS) if len(models) > 1 else ():
+                worst[alert.model] = max(worst.get(alert.model, 0), alert.severity.rank)
+        if len(models) == 1:
+            return self.run_model(models[0], now)
+        # Before anything that takes long: what may have to be taken back, the most critical model first.
+        models.sort(key=lambda model: (-self._criticality(model), -worst[model]))
+        urgent = sum(self.run_model(model, now, urgent_only=True) for model in models)
+        return urgent + sum(self.run_model(model, now) for model in models)
 
-    def run_model(self, model: str, now: datetime) -> int:
-        """Reconcile one model until it is quiescent, if the lease can be had."""
+    def _criticality(self, model: str) -> int:
+        try:
+            return self.policy(model).rollout.criticality
+        except HomeostatError:
+            # Its own turn says what is wrong with it.
+            return 0
+
+    def run_model(self, model: str, now: datetime, *, urgent_only: bool = False) -> int:
+        """Reconcile one model until it is quiescent, if the lease can be had.
+
+        With `urgent_only`, by those controllers only that may take a version back.
+        """
         if not self._lease(model, now):
             return 0
         try:
@@ -58,8 +77,9 @@ class Loop:
             # One model that can't be read must not stop the others.
             self._keep("view", model, error, now)
             return 0
+        controllers = [one for one in self.controllers if not urgent_only or getattr(one, "is_urgent", False)]
         for rounds in range(MOST_ROUNDS):
-            changed = [self._reconcile(controller, view, policy, now) for controller in self.controllers]
+            changed = [self._reconcile(controller, view, policy, now) for controller in controllers]
             if not any(changed):
                 return rounds
         return MOST_ROUNDS

@@ -35,7 +35,7 @@ class MonitorController:
         version = self._registry.production(view.model)
         if version is None or not self._is_due(view.model, version.number, policy, now):
             return False
-        findings = self._monitoring.look(watched(view, self._registry, version, policy), policy, now=now)
+        findings = self._monitoring.look(watched(view, version, policy), policy, now=now)
         self._alerts.take(findings, policy.alerts)
         self._done(view.model, version.number, now)
         return True

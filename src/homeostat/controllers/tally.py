@@ -15,7 +15,7 @@ from homeostat.registry.service import Registry
 from homeostat.rollouts.rules import evidence_of
 
 CONTROLLER = "tally"
-LIVE = tuple(state.value for state in RolloutState if not state.is_final)
+LIVE = tuple(state.value for state in RolloutState if state.is_under_way)
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -12,10 +13,18 @@ from homeostat.monitoring.checks import loss_baseline, row_losses
 from homeostat.monitoring.profiles import LiveProfiles
 from homeostat.monitoring.service import Labelled, Watched
 from homeostat.ports import PredictionLog
-from homeostat.records import Policy, Rollout, Task, Version, as_datetime64
+from homeostat.records import Policy, Rollout, Task, Version, as_datetime64, parse_span
 from homeostat.registry.reference import Reference
 from homeostat.registry.service import Registry
-from homeostat.rollouts.evidence import ERROR_BOUND, Pairs, compare, compare_within
+from homeostat.rollouts.evidence import (
+    ERROR_BOUND,
+    Pairs,
+    compare,
+    compare_within,
+    confidence_of,
+    drift_of,
+    precision_of,
+)
 from homeostat.rollouts.rules import Facts as RolloutFacts
 from homeostat.stats.sequential import LossDetector
 
@@ -30,8 +39,15 @@ class ModelView:
     task: Task
     joined: JoinedLog
     profiles: LiveProfiles
+    read_reference: Callable[[int], Reference]
     references: dict[int, Reference] = field(default_factory=dict)
     detectors: dict[int, LossDetector] = field(default_factory=dict)
+
+    def reference_of(self, number: int) -> Reference:
+        """What a version is held against, read once."""
+        if number not in self.references:
+            self.references[number] = self.read_reference(number)
+        return self.references[number]
 
     def follow(self) -> int:
         """Take in what was logged since the last call; returns how many rows were served."""
@@ -42,22 +58,22 @@ class ModelView:
 def open_view(log: PredictionLog, registry: Registry, model: str, policy: Policy) -> ModelView:
     """A fresh view of a model."""
     task = registry.model(model).task
-    references: dict[int, Reference] = {}
 
-    def reference(number: int) -> Reference:
-        if number not in references:
-            references[number] = registry.reference(registry.version(model, number))
-        return references[number]
+    def read(number: int) -> Reference:
+        return registry.reference(registry.version(model, number))
 
-    return ModelView(
+    # The profiles ask for references only once the view is there.
+    view: ModelView
+    view = ModelView(
         model=model,
         task=task,
         joined=JoinedLog(log, model, task),
         profiles=LiveProfiles(
-            log, model, lambda number: reference(number).profile, window_rows=policy.drift.window_rows
+            log, model, lambda number: view.reference_of(number).profile, window_rows=policy.drift.window_rows
         ),
-        references=references,
+        read_reference=read,
     )
+    return view
 
 
 def labelled_rows(rows: Rows, version: int) -> Labelled:
@@ -74,11 +90,9 @@ def labelled_rows(rows: Rows, version: int) -> Labelled:
     )
 
 
-def watched(view: ModelView, registry: Registry, version: Version, policy: Policy) -> Watched:
+def watched(view: ModelView, version: Version, policy: Policy) -> Watched:
     """All that the checks of a version look at."""
-    if version.number not in view.references:
-        view.references[version.number] = registry.reference(version)
-    reference = view.references[version.number]
+    reference = view.reference_of(version.number)
     rows = view.joined.rows()
     mine = np.flatnonzero(rows.version == version.number)[-SERVICE_ROWS:]
     failed = view.joined.failure_times(version.number)
@@ -131,6 +145,10 @@ def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, policy: 
     rows = view.joined.rows()
     pairs = pairs_of(rows, rollout, baseline)
     entered = as_datetime64(rollout.step_entered_at).astype(np.int64)
+    window = parse_span(policy.rollout.label_window).seconds
+    ripe = int(as_datetime64(now - timedelta(seconds=window)).astype(np.int64)) if window else None
+    if ripe is not None:
+        pairs = pairs.take(pairs.event_time <= ripe)
     promoted = None
     judged = pairs
     if rollout.promoted_at is not None:
@@ -141,9 +159,15 @@ def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, policy: 
     candidate_rows = recent & ~np.isnan(rows.outputs_of(rollout.candidate)[1])
     answered = recent & (rows.version == rollout.candidate)
     failures = view.joined.failure_times(rollout.candidate)
+    in_step = rows.event_time >= entered
+    counted = in_step & rows.labelled if ripe is None else in_step & rows.labelled & (rows.event_time <= ripe)
+    scored = rows.outputs_of(rollout.candidate)[1][candidate_rows]
+    watch = set(policy.guardrails.watch)
+    own = view.reference_of(rollout.candidate).scores if watch & {"drift", "confidence"} else np.array([])
+    binary, classes = view.task is Task.BINARY, view.task.is_classification
     return RolloutFacts(
         now=now,
-        rows_in_step=int((rows.event_time >= entered).sum()),
+        rows_in_step=int(in_step.sum()),
         pairs_in_step=int((pairs.event_time >= entered).sum()),
         overall=compare(pairs),
         promoted=promoted,
@@ -154,6 +178,12 @@ def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, policy: 
         candidate_p95_ms=float(np.quantile(rows.latency_ms[answered], 0.95)) if answered.any() else None,
         candidate_answered=int(answered.sum()),
         candidate_slow=int((rows.latency_ms[answered] > policy.guardrails.p95_latency_ms).sum()),
+        labels_in_step=int(counted.sum()),
+        precision=precision_of(judged, policy.guardrails.precision_drop) if "precision" in watch else None,
+        drift=drift_of(scored, own, policy.guardrails.drift_shift) if "drift" in watch else None,
+        confidence=confidence_of(scored, own, policy.guardrails.confidence_drop, binary=binary)
+        if "confidence" in watch and classes
+        else None,
     )
 
 

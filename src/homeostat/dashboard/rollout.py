@@ -123,6 +123,7 @@ def _needs(rollout: Rollout, known: Mapping[str, Any], policy: Policy, now: date
     for name, wanted, key in (
         ("rows served", step.rows, "rows_in_step"),
         ("labelled pairs", step.pairs, "pairs_in_step"),
+        ("labelled rows", step.labels, "labels_in_step"),
     ):
         if wanted:
             had = int(known.get(key) or 0)
@@ -130,6 +131,9 @@ def _needs(rollout: Rollout, known: Mapping[str, Any], policy: Policy, now: date
     if step.until_decided:
         log, threshold = float(known.get("log_better") or 0.0), promotion_threshold(policy)
         needs.append(Need("evidence", f"{evidence(log)} of {evidence(threshold)}", is_met=log >= threshold))
+    if step.approval:
+        words = f"by {sound(rollout.approved_by or 'somebody', 40)}" if rollout.is_approved else "nobody yet"
+        needs.append(Need("approval", words, is_met=rollout.is_approved))
     return needs
 
 
@@ -207,5 +211,5 @@ def past_rollouts(facts: ModelFacts, now: datetime) -> list[PastRollout]:
             outcome=sound(rollout.outcome, 240),
         )
         for rollout in reversed(facts.rollouts)
-        if rollout.state.is_final
+        if not rollout.state.is_under_way
     ][:MOST_PAST]

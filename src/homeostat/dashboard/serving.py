@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from homeostat.control_plane.confirmation import SILENT
+from homeostat.controllers.confirmation import SILENT
 from homeostat.dashboard.facts import ModelFacts
 from homeostat.dashboard.words import Moment, moment, share, sound
 from homeostat.records import GatewayReport, Route, Version

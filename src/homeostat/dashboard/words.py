@@ -48,7 +48,9 @@ STATE_WORDS = {
     RolloutState.ROLLING_BACK: "rolling back",
     RolloutState.COMPLETED: "completed",
     RolloutState.REJECTED: "rejected",
+    RolloutState.VERIFYING: "rolled back, being verified",
     RolloutState.ROLLED_BACK: "rolled back",
+    RolloutState.ROLLBACK_FAILED: "rollback failed",
     RolloutState.ABORTED: "aborted",
     RolloutState.SUPERSEDED: "superseded",
 }

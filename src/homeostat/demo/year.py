@@ -22,7 +22,6 @@ from homeostat.records import (
     PredictionBatch,
     Promotion,
     Rollout,
-    RolloutState,
     Stage,
     Version,
     as_datetime64,
@@ -318,7 +317,7 @@ def measure_year(
         mcnemar_sentence=f"version {after} alone was right on {wins:,} e-mails, version 1 alone on {losses:,}",
         false_alerts_down=1 - now / before if before else 0.0,
         versions_promoted=sum(1 for one in rollouts if one.promoted_at is not None),
-        rolled_back=any(one.state is RolloutState.ROLLED_BACK for one in rollouts),
+        rolled_back=any(one.state.was_rolled_back for one in rollouts),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -58,7 +59,7 @@ def decide(facts: Facts, policy: Policy) -> Trigger | None:
     """The trigger that starts a retraining now, or `None`."""
     if any(not run.state.is_final for run in facts.runs) or _is_busy(facts.rollouts):
         return None
-    if not _rested(facts, policy):
+    if goes_round(facts.rollouts, policy, facts.now) or not _rested(facts, policy):
         return None
     for rule in (_performance, _recovery, _drift, _counts, _schedule):
         trigger = rule(facts, policy)
@@ -74,7 +75,17 @@ def _with_counts(trigger: Trigger, facts: Facts) -> Trigger:
 
 def _is_busy(rollouts: list[Rollout]) -> bool:
     """Whether a candidate takes traffic, or has just taken over. One that only shadows may be followed by a newer."""
-    return any(not rollout.state.is_final and rollout.current.kind is not StepKind.SHADOW for rollout in rollouts)
+    return any(rollout.state.is_under_way and rollout.current.kind is not StepKind.SHADOW for rollout in rollouts)
+
+
+def goes_round(rollouts: Sequence[Rollout], policy: Policy, now: datetime) -> bool:
+    """Whether retraining was followed by a rollback so often of late that people must look before it goes on."""
+    most, span = policy.rollout.most_rollbacks, parse_span(policy.rollout.rollback_span)
+    if not most:
+        return False
+    since = now - timedelta(seconds=span.seconds)
+    made = [one for one in rollouts if one.run is not None and one.state.was_rolled_back and one.updated_at >= since]
+    return len(made) >= most
 
 
 def fruitless(runs: list[Run], rollouts: list[Rollout]) -> int:
@@ -84,8 +95,8 @@ def fruitless(runs: list[Run], rollouts: list[Rollout]) -> int:
     for run in reversed(runs):
         rollout = by_run.get(run.id)
         promoted = rollout is not None and rollout.promoted_at is not None
-        taken_back = (RolloutState.ROLLED_BACK, RolloutState.ABORTED, RolloutState.REJECTED)
-        kept = promoted and rollout is not None and rollout.state not in taken_back
+        given_up = (RolloutState.ABORTED, RolloutState.REJECTED)
+        kept = promoted and rollout is not None and not rollout.state.was_rolled_back and rollout.state not in given_up
         if run.state is RunState.SUCCEEDED and kept:
             return count
         count += 1
@@ -102,7 +113,7 @@ def _rested(facts: Facts, policy: Policy) -> bool:
     if facts.now < last.updated_at + timedelta(seconds=span.seconds * growth):
         return False
     rows = max(span.rows, rules.cooldown_share * (facts.labelled + facts.history_rows)) * growth
-    if any(not rollout.state.is_final and rollout.current.kind is StepKind.SHADOW for rollout in facts.rollouts):
+    if any(rollout.state.is_under_way and rollout.current.kind is StepKind.SHADOW for rollout in facts.rollouts):
         known = int(last.trigger.evidence.get("rows_since", 0))
         rows = max(rows, FAIR_CHANCE_ROWS, FAIR_CHANCE_GROWTH * known)
     fresh = facts.labelled - int(last.trigger.evidence.get("labelled", 0))

@@ -8,4 +8,6 @@ from homeostat.records.nouns import *  # noqa: F403
 from homeostat.records.policy import *  # noqa: F403
 from homeostat.records.processes import *  # noqa: F403
 from homeostat.records.replies import *  # noqa: F403
+from homeostat.records.rollouts import *  # noqa: F403
+from homeostat.records.steps import *  # noqa: F403
 from homeostat.records.tables import TABLES as TABLES

@@ -109,19 +109,48 @@ class StepKind(enum.StrEnum):
         return self not in (StepKind.FULL, StepKind.BAKE)
 
 
+class Phase(enum.StrEnum):
+    """What a rollout that is under way is doing in its step."""
+
+    PENDING = "pending"
+    WARMING = "warming"
+    HOLDING = "holding"
+    EVALUATING = "evaluating"
+    AWAITING_APPROVAL = "awaiting_approval"
+    PROMOTING = "promoting"
+    BAKING = "baking"
+
+
 class RolloutState(enum.StrEnum):
-    """How far a rollout is."""
+    """How far a rollout is, or an incident: those go from `rolling_back` on."""
 
     RUNNING = "running"
     PAUSED = "paused"
     ROLLING_BACK = "rolling_back"
+    VERIFYING = "verifying"
     COMPLETED = "completed"
     REJECTED = "rejected"
     ROLLED_BACK = "rolled_back"
+    ROLLBACK_FAILED = "rollback_failed"
     ABORTED = "aborted"
     SUPERSEDED = "superseded"
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether the candidate may still take over: a model has one such rollout at most."""
+        return self in (RolloutState.RUNNING, RolloutState.PAUSED)
+
+    @property
     def is_final(self) -> bool:
         """Whether nothing more will happen to the rollout."""
-        return self not in (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.ROLLING_BACK)
+        return not self.is_under_way and self not in (RolloutState.ROLLING_BACK, RolloutState.VERIFYING)
+
+    @property
+    def was_rolled_back(self) -> bool:
+        """Whether the candidate lost the traffic that it had; the old version has it from the first such state on."""
+        return self in (
+            RolloutState.ROLLING_BACK,
+            RolloutState.VERIFYING,
+            RolloutState.ROLLED_BACK,
+            RolloutState.ROLLBACK_FAILED,
+        )

@@ -11,11 +11,9 @@ import msgspec
 from homeostat.frames import Kind
 from homeostat.records.enums import (
     AlertState,
-    RolloutState,
     RunState,
     Severity,
     Stage,
-    StepKind,
     Task,
     TriggerKind,
     Verdict,
@@ -351,56 +349,6 @@ class Run(Mutable, frozen=True, kw_only=True):
     def is_under_way(self) -> bool:
         """Whether somebody works on it now: it has neither ended nor waits for its next try."""
         return not self.state.is_final and "retry_at" not in self.evidence
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a rollout.
-
-    It is left once `seconds` passed and `rows` were served by all arms and `pairs` labelled pairs were seen since it
-    began, and, where `until_decided`, the evidence for the candidate suffices. Past `max_seconds` or `max_rows`
-    without that, the rollout is given up.
-    """
-
-    kind: StepKind
-    weight: float = 0.0
-    seconds: float = 0.0
-    rows: int = 0
-    pairs: int = 0
-    until_decided: bool = False
-    max_seconds: float | None = None
-    max_rows: int | None = None
-
-
-class Rollout(Mutable, frozen=True, kw_only=True):
-    """A candidate taking over traffic by steps."""
-
-    table: ClassVar[str] = "rollout"
-
-    id: str
-    model: str
-    candidate: int
-    baseline: int
-    steps: tuple[Step, ...]
-    state: RolloutState
-    created_at: datetime
-    updated_at: datetime
-    step: int = 0
-    step_entered_at: datetime
-    promoted_at: datetime | None = None
-    run: str | None = None
-    actor: str = "homeostat"
-    reason: str = ""
-    outcome: str = ""
-    evidence: Json = {}
-
-    @property
-    def key(self) -> str:
-        return self.id
-
-    @property
-    def current(self) -> Step:
-        """The step that the rollout is in."""
-        return self.steps[self.step]
 
 
 class Decision(Record, frozen=True, kw_only=True):

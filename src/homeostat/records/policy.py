@@ -6,16 +6,11 @@ A field's description is its help in the settings table; its default is that of 
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Annotated, Literal
 
 import msgspec
 
-from homeostat.errors import InvalidSettings
-from homeostat.records.enums import StepKind
-from homeostat.records.nouns import Step
-
-Preset = Literal["calibrated", "classic"]
+Preset = Literal["calibrated", "classic", "long"]
 NEVER = "never"
 
 
@@ -168,23 +163,73 @@ class RolloutPolicy(Section, frozen=True, kw_only=True):
         "bake for 3d and 500 pairs",
     )
     promotion_error: Annotated[float, described("chance of promoting a candidate that is no better")] = 0.05
-    rollback_error: Annotated[float, described("chance of rolling back one that is no worse")] = 0.01
+    rollback_error: Annotated[
+        float, described("chance, in a whole rollout, of taking back a candidate that keeps to every guardrail")
+    ] = 0.04
     lease: Annotated[
         str, described("how long a gateway that hears nothing goes on serving a candidate beside production")
     ] = "60s"
+    at_limit: Annotated[
+        Literal["reject", "hold", "roll_back"],
+        described("past a step's maximum: reject the candidate, hold and tell people, or roll it back"),
+    ] = "reject"
+    label_window: Annotated[
+        str, described("age from which a row's label counts; younger ones may be the quick ones only")
+    ] = "0s"
+    step_back: Annotated[bool, described("go back one step on a mild breach")] = False
+    step_back_error: Annotated[float, described("chance, in a whole rollout, of going back without need")] = 0.2
+    most_step_backs: Annotated[int, described("times to go back before a mild breach takes the candidate back")] = 3
+    verify_after: Annotated[
+        str, described("time after a rollback at which the metrics of the old version are looked at again")
+    ] = "2m"
+    confirm_within: Annotated[
+        str, described("time after which a gateway that did not confirm a rollback makes it failed")
+    ] = "30s"
+    retry_after: Annotated[str, described("rest before a version that was rolled back may be tried again")] = "1h"
+    most_rollbacks: Annotated[
+        int,
+        described("rollbacks of retrained versions in `rollback_span` that end retraining by itself; 0: never"),
+    ] = 5
+    rollback_span: Annotated[str, described("the time over which they are counted")] = "7d"
+    criticality: Annotated[
+        int, described("how much the model matters: of several, the one with the highest is looked at first")
+    ] = 0
 
 
 class GuardrailPolicy(Section, frozen=True, kw_only=True):
-    """What a candidate may not do in any step."""
+    """What a candidate may not do in any step. Each guardrail that is on has its share of `rollout.rollback_error`."""
 
+    watch: Annotated[
+        tuple[str, ...],
+        described("guardrails that are on, of: accuracy, tpr, fpr, precision, errors, latency, drift, confidence"),
+    ] = ("accuracy", "tpr", "fpr", "errors", "latency")
     accuracy_drop: Annotated[
         float, described("fall of accuracy, once the paired evidence shows that there is one, that is a breach")
     ] = 0.0
     tpr_drop: Annotated[float, described("relative fall of the true-positive rate that is a breach")] = 0.05
     fpr_rise: Annotated[float, described("relative rise of the false-positive rate that is a breach")] = 0.5
+    precision_drop: Annotated[float, described("fall of precision that is a breach")] = 0.05
     error_rate: Annotated[float, described("share of failed rows above which it is a breach")] = 0.01
     p95_latency_ms: Annotated[float, described("95th percentile of latency, in ms, above which it is a breach")] = 500.0
+    drift_shift: Annotated[
+        float, described("shift of its scores' mean place among those of its own reference, 0 to 0.5, that is a breach")
+    ] = 0.25
+    confidence_drop: Annotated[
+        float, described("fall of the mean confidence below that on its own reference that is a breach")
+    ] = 0.1
     minimum_rows: Annotated[int, described("rows of the candidate before error rate or latency is judged")] = 20
+    accuracy_share: Annotated[float, described("share of the rollback error that accuracy may spend")] = 0.4
+    tpr_share: Annotated[float, described("share for the true-positive rate")] = 0.05
+    fpr_share: Annotated[float, described("share for the false-positive rate")] = 0.05
+    precision_share: Annotated[float, described("share for precision")] = 0.02
+    errors_share: Annotated[float, described("share for the error rate")] = 0.2
+    latency_share: Annotated[float, described("share for latency")] = 0.2
+    drift_share: Annotated[float, described("share for drift against the candidate's own reference")] = 0.04
+    confidence_share: Annotated[float, described("share for confidence")] = 0.04
+
+    def share(self, guardrail: str) -> float:
+        """The share of the rollback error that a guardrail may spend in a whole rollout."""
+        return float(getattr(self, f"{guardrail}_share"))
 
 
 class AlertPolicy(Section, frozen=True, kw_only=True):
@@ -200,7 +245,7 @@ class AlertPolicy(Section, frozen=True, kw_only=True):
 class Policy(Section, frozen=True, kw_only=True):
     """Everything that the loop acts by for one model."""
 
-    preset: Annotated[Preset, described("calibrated (default) or classic")] = "calibrated"
+    preset: Annotated[Preset, described("calibrated (default), classic or long")] = "calibrated"
     drift: DriftPolicy = DriftPolicy()
     prediction: PredictionPolicy = PredictionPolicy()
     performance: PerformancePolicy = PerformancePolicy()
@@ -240,112 +285,19 @@ CLASSIC = Policy(
     guardrails=GuardrailPolicy(accuracy_drop=0.02),
     alerts=AlertPolicy(minimum_severity="medium"),
 )
-PRESETS: dict[str, Policy] = {"calibrated": Policy(), "classic": CLASSIC}
-
-
-class Span(msgspec.Struct, frozen=True):
-    """A length of the stream: seconds or rows."""
-
-    seconds: float = 0.0
-    rows: int = 0
-
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_SPAN = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(rows?|[smhdw])\s*$")
-
-
-def parse_span(text: str) -> Span:
-    """A duration such as `90s`, `5m`, `12h`, `2d`, `1w`, or a number of rows such as `500 rows`.
-
-    >>> parse_span("2d").seconds, parse_span("500 rows").rows
-    (172800.0, 500)
-    """
-    match = _SPAN.match(text)
-    if match is None:
-        raise InvalidSettings(f"'{text}' is no length of time or rows. Write 90s, 5m, 12h, 2d, 1w or '500 rows'.")
-    amount, unit = float(match[1]), match[2]
-    if unit.startswith("row"):
-        if not amount.is_integer():
-            raise InvalidSettings(f"'{text}' is no number of rows: rows are whole.")
-        return Span(rows=int(amount))
-    return Span(seconds=amount * _UNITS[unit])
-
-
-_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
-_LENGTH = rf"{_NUMBER}\s*(?:rows?|pairs?|[smhdw])\b"
-_STEP = re.compile(
-    rf"^\s*(?P<kind>shadow|canary|ab|bake|)\s*(?:(?P<weight>{_NUMBER})\s*%)?"
-    rf"(?:\s*for\s+(?P<floor>{_LENGTH}(?:\s+and\s+{_LENGTH})*))?"
-    r"(?P<decided>\s+until decided)?"
-    rf"(?:\s+max\s+(?P<limit>{_LENGTH}(?:\s+or\s+{_LENGTH})*))?\s*$"
+# 1 % at once, 5 % after 60 minutes, 25 % after 120, 50 % after 240, and all traffic after 480, once labels decided it.
+LONG = Policy(
+    preset="long",
+    rollout=RolloutPolicy(
+        steps=(
+            "canary 1% for 60m",
+            "canary 5% for 60m",
+            "canary 25% for 120m",
+            "ab 50% for 240m until decided max 14d",
+            "100%",
+            "bake for 1d",
+        ),
+        step_back=True,
+    ),
 )
-
-
-def parse_step(text: str) -> Step:
-    """One rollout step, written as `canary 10% for 2d`, `ab 50% for 1h and 40 rows until decided max 7d`, `100%`.
-
-    >>> parse_step("canary 10% for 2d").weight
-    0.1
-    >>> parse_step("shadow for 20 pairs until decided").pairs
-    20
-    """
-    match = _STEP.match(text)
-    if match is None or (not match["kind"] and not match["weight"]):
-        raise InvalidSettings(
-            f"'{text}' is no rollout step. Write 'shadow for 500 pairs', 'canary 10% for 2d', "
-            "'ab 50% until decided max 7d', '100%' or 'bake for 1d'."
-        )
-    kind = StepKind(match["kind"] or "full")
-    weight = {StepKind.SHADOW: 0.0, StepKind.FULL: 1.0, StepKind.BAKE: 1.0}.get(kind, float(match["weight"] or 0) / 100)
-    if kind in (StepKind.CANARY, StepKind.AB) and not 0 < weight < 1:
-        raise InvalidSettings(f"Step '{text}' needs a share of traffic above 0 % and below 100 %.")
-    if kind not in (StepKind.CANARY, StepKind.AB) and match["weight"] and float(match["weight"]) != 100 * weight:
-        raise InvalidSettings(
-            f"Step '{text}' can't have that share of traffic. Write 'canary {match['weight']}%' for a part of it."
-        )
-    floor, limit = _lengths(match["floor"], "and"), _lengths(match["limit"], "or")
-    if "pairs" in limit:
-        raise InvalidSettings(f"Step '{text}': a limit is a duration or rows, not pairs.")
-    return Step(
-        kind=kind,
-        weight=weight,
-        seconds=floor.get("seconds", 0.0),
-        rows=int(floor.get("rows", 0)),
-        pairs=int(floor.get("pairs", 0)),
-        until_decided=bool(match["decided"]),
-        max_seconds=limit.get("seconds"),
-        max_rows=int(limit["rows"]) if "rows" in limit else None,
-    )
-
-
-def _lengths(text: str | None, joint: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for part in re.split(rf"\s+{joint}\s+", text.strip()) if text else ():
-        name, amount = _length(part)
-        if name in found:
-            raise InvalidSettings(f"'{text}' gives {name} twice.")
-        found[name] = amount
-    return found
-
-
-def _length(part: str) -> tuple[str, float]:
-    if "pair" in part:
-        return "pairs", float(parse_span(part.replace("pair", "row")).rows)
-    span = parse_span(part)
-    return ("rows", float(span.rows)) if "row" in part else ("seconds", span.seconds)
-
-
-def parse_steps(texts: tuple[str, ...]) -> tuple[Step, ...]:
-    """All steps of a rollout, which must end with the candidate serving everything.
-
-    Raises `InvalidSettings` where no step gives all traffic, or shares of traffic shrink.
-    """
-    steps = tuple(parse_step(text) for text in texts)
-    weights = [step.weight for step in steps]
-    if not steps or StepKind.FULL not in [step.kind for step in steps]:
-        raise InvalidSettings("A rollout needs a step '100%', which is where the candidate becomes production.")
-    if weights != sorted(weights):
-        raise InvalidSettings("The steps of a rollout may only raise the candidate's share of traffic.")
-    if StepKind.BAKE in [step.kind for step in steps[:-1]]:
-        raise InvalidSettings("'bake' can only be the last step of a rollout.")
-    return steps
+PRESETS: dict[str, Policy] = {"calibrated": Policy(), "classic": CLASSIC, "long": LONG}

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from homeostat.records.enums import RolloutState, StepKind, Task
-from homeostat.records.nouns import Alert, Arm, Decision, Finding, Json, Rollout, Route, Version
+from homeostat.records.nouns import Alert, Arm, Decision, Finding, Json, Route, Version
 from homeostat.records.processes import GatewayReport
+from homeostat.records.rollouts import Rollout
 
 SUCCESS = "success"
 

@@ -9,13 +9,13 @@ from homeostat.records.nouns import (
     Finding,
     Model,
     Record,
-    Rollout,
     Route,
     Run,
     StageChange,
     Version,
 )
 from homeostat.records.processes import GatewayReport, Lease, Progress
+from homeostat.records.rollouts import Incident, KeptPolicy, Rollout
 
 TABLES: tuple[type[Record], ...] = (
     Model,
@@ -31,4 +31,6 @@ TABLES: tuple[type[Record], ...] = (
     GatewayReport,
     Progress,
     ApiKey,
+    Incident,
+    KeptPolicy,
 )

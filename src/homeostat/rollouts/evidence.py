@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.records import Task
-from homeostat.stats.sequential import betting_log_evidence, paired_log_evidence
+from homeostat.stats.sequential import TwoBernoulli, betting_log_evidence, paired_log_evidence
+from homeostat.stats.sequential.betting import FRACTIONS
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -116,3 +117,89 @@ def failure_log_evidence(rows: int, failures: int, allowed: float) -> float:
         return 0.0
     outcomes = np.concatenate([np.full(failures, 1.0 - allowed), np.full(rows, -allowed)])
     return float(betting_log_evidence(outcomes, 1.0)[-1])
+
+
+def counted_log_evidence(values: tuple[float, ...], counts: tuple[int, ...]) -> float:
+    """The log evidence of `betting_log_evidence` from how often each value came, in [-1, 1].
+
+    The bets of a fixed fraction multiply to the same wealth in any order.
+
+    >>> counted_log_evidence((1.0, -1.0), (0, 0))
+    0.0
+    """
+    stakes = np.array(FRACTIONS)
+    with np.errstate(divide="ignore"):
+        logs = sum(count * np.log1p(stakes * value) for value, count in zip(values, counts, strict=True) if count)
+    return float(np.logaddexp.reduce(np.zeros(len(stakes)) + logs)) - float(np.log(len(stakes)))
+
+
+def fall_log_evidence(comparison: Comparison, margin: float) -> float:
+    """Evidence that accuracy fell by more than a margin; exactly at the margin it is no evidence."""
+    same = comparison.pairs - comparison.wins - comparison.losses
+    scale = 1 + margin
+    return counted_log_evidence(
+        ((1 - margin) / scale, -1.0, -margin / scale), (comparison.losses, comparison.wins, same)
+    )
+
+
+def rate_log_evidence(comparison: Comparison, margin: float, *, false: bool) -> float:
+    """Evidence, among the rows of one true class, that a rate is worse by more than a share of the baseline's.
+
+    The false-positive rate rises beyond `1 + margin` times the baseline's, or the true-positive rate falls below
+    `1 - margin` times it.
+    """
+    pairs, wins, losses = comparison.pairs, comparison.wins, comparison.losses
+    right = round(comparison.candidate * pairs)
+    if false:
+        scale, both = 1 + margin, pairs - right - losses
+        return counted_log_evidence((1 / scale, -1.0, -margin / scale), (losses, wins, both))
+    both = right - wins
+    return counted_log_evidence((1 - margin, -1.0, -margin), (losses, wins, both))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One figure of the candidate, what it is held against, and the log evidence that it is worse than allowed."""
+
+    rows: int
+    value: float
+    reference: float
+    log_worse: float
+
+
+def precision_of(pairs: Pairs, margin: float) -> Measured | None:
+    """Evidence that the candidate's precision is lower than the baseline's by more than a margin.
+
+    Which rows count depends on what a version called positive. So that the two samples are independent, the candidate
+    is judged on every second pair and the baseline on the others.
+    """
+    if pairs.positive is None or pairs.task is not Task.BINARY:
+        return None
+    turn = np.arange(pairs.count) % 2 == 0
+    new = pairs.truth[turn & (pairs.candidate == pairs.positive)] == pairs.positive
+    old = pairs.truth[~turn & (pairs.baseline == pairs.positive)] == pairs.positive
+    if not len(new) or not len(old):
+        return None
+    state = TwoBernoulli(margin=-margin, alternative="less").update(old.astype(float), new.astype(float))
+    return Measured(len(new) + len(old), float(new.mean()), float(old.mean()), float(state.result().log_e))
+
+
+def confidence_of(scores: Floats, reference: Floats, margin: float, *, binary: bool) -> Measured | None:
+    """Evidence that the mean confidence is below that on the candidate's own reference by more than a margin."""
+    if not len(scores) or not len(reference):
+        return None
+    sure, before = (np.maximum(part, 1 - part) if binary else part for part in (scores, reference))
+    expected = float(before.mean())
+    path = betting_log_evidence(expected - margin - sure, 1.0)
+    return Measured(len(sure), float(sure.mean()), expected, float(path[-1]))
+
+
+def drift_of(scores: Floats, reference: Floats, margin: float) -> Measured | None:
+    """Evidence that the scores' mean place among the candidate's own reference scores is off the middle by a margin."""
+    if not len(scores) or not len(reference):
+        return None
+    ordered = np.sort(reference)
+    low, high = (np.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
+    place = (low + high) / (2 * len(ordered))
+    up, down = (float(betting_log_evidence(sign * (place - 0.5) - margin, 1.0)[-1]) for sign in (1, -1))
+    return Measured(len(scores), float(place.mean()), 0.5, float(np.logaddexp(up, down)) - float(np.log(2)))

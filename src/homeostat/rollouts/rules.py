@@ -9,18 +9,28 @@ from typing import Any
 
 import msgspec
 
-from homeostat.records import Arm, Policy, Rollout, RolloutState, Step, StepKind
+from homeostat.records import Arm, Phase, Policy, Rollout, RolloutState, Step, StepKind
 from homeostat.records.decoding import converted
-from homeostat.rollouts.evidence import Comparison, failure_log_evidence
+from homeostat.rollouts.budget import promotion_threshold, rollback_threshold
+from homeostat.rollouts.evidence import (
+    Comparison,
+    Measured,
+    failure_log_evidence,
+    fall_log_evidence,
+    rate_log_evidence,
+)
 
-# Three e-processes may each take a candidate back, so they share the error that is allowed (Bonferroni).
-OVERALL_SHARE, RATE_SHARE = 0.8, 0.1
 SLOW_SHARE = 0.05
+LIMIT = "limit of the step"
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a rollout is judged by. `overall` covers its whole life, `promoted` the time since it took over."""
+    """What a rollout is judged by. `overall` covers its whole life, `promoted` the time since it took over.
+
+    `labels_in_step` are labelled rows of the step, whoever answered them. Of the gateways that serve the model
+    `gateways_ready` hold the present route. The figures of the `control` arm are there where the step has one.
+    """
 
     now: datetime
     rows_in_step: int
@@ -34,11 +44,20 @@ class Facts:
     candidate_p95_ms: float | None
     candidate_answered: int = 0
     candidate_slow: int = 0
+    labels_in_step: int = 0
+    gateways: int = 0
+    gateways_ready: int = 0
+    control_answered: int = 0
+    control_slow: int = 0
+    control_failures: int = 0
+    precision: Measured | None = None
+    drift: Measured | None = None
+    confidence: Measured | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do: `hold`, `enter` the next step, `complete`, `reject` or `roll_back`."""
+    """What to do: `hold`, `enter` the next step, `step_back`, `complete`, `reject` or `roll_back`."""
 
     kind: str
     reason: str
@@ -48,16 +67,17 @@ class Action:
 
 
 def decide(rollout: Rollout, facts: Facts, policy: Policy) -> Action:
-    """Guardrails first, in every step; then whether the step is done."""
+    """Guardrails first, in every step and while paused or waiting for approval; then whether the step is done."""
     breach = find_breach(rollout, facts, policy)
     step = rollout.current
-    takes_traffic = step.kind is not StepKind.SHADOW
+    give_up = "reject" if step.kind is StepKind.SHADOW else "roll_back"
     if breach is not None:
-        return Action(
-            "roll_back" if takes_traffic else "reject", breach.reason, breach.rule, breach.statistic, breach.threshold
-        )
+        return Action(give_up, breach.reason, breach.rule, breach.statistic, breach.threshold)
     if rollout.state is RolloutState.PAUSED:
         return Action("hold", "paused")
+    mild = _mild_breach(rollout, facts, policy)
+    if mild is not None:
+        return mild
     waiting = what_is_missing(step, rollout, facts, policy)
     if waiting is None:
         last = rollout.step == len(rollout.steps) - 1
@@ -69,14 +89,48 @@ def decide(rollout: Rollout, facts: Facts, policy: Policy) -> Action:
             promotion_threshold(policy),
         )
     if is_past_limit(step, rollout, facts):
-        return Action(
-            "reject",
-            f"undecided after {facts.rows_in_step:,} rows: {_summary(facts.overall)}",
-            "limit of the step",
-            facts.overall.log_better,
-            promotion_threshold(policy),
-        )
+        undecided = f"undecided after {facts.rows_in_step:,} rows: {_summary(facts.overall)}"
+        threshold = promotion_threshold(policy)
+        if policy.rollout.at_limit == "hold":
+            return Action("hold", f"held past its maximum, {undecided}", LIMIT, facts.overall.log_better, threshold)
+        kind = give_up if policy.rollout.at_limit == "roll_back" else "reject"
+        return Action(kind, undecided, LIMIT, facts.overall.log_better, threshold)
     return Action("hold", waiting)
+
+
+def phase_of(rollout: Rollout, facts: Facts, policy: Policy) -> Phase:
+    """What a rollout that holds is doing."""
+    step = rollout.current
+    if step.kind is StepKind.BAKE:
+        return Phase.BAKING
+    if step.kind is StepKind.FULL:
+        return Phase.PROMOTING
+    if rollout.step == 0 and facts.gateways_ready < facts.gateways:
+        return Phase.WARMING if facts.gateways_ready else Phase.PENDING
+    if _is_short(step, rollout, facts) is not None:
+        return Phase.HOLDING
+    if step.until_decided and facts.overall.log_better < promotion_threshold(policy):
+        return Phase.EVALUATING
+    return Phase.AWAITING_APPROVAL if step.approval and not rollout.is_approved else Phase.HOLDING
+
+
+def _mild_breach(rollout: Rollout, facts: Facts, policy: Policy) -> Action | None:
+    """Going back one step, or staying there until the step is over again; three times, and it is taken back."""
+    rules = policy.rollout
+    if not rules.step_back or rollout.promoted_at is not None or rollout.current.kind is StepKind.SHADOW:
+        return None
+    mild = find_breach(rollout, facts, policy, error=rules.step_back_error)
+    if mild is None:
+        return None
+    if rollout.step_backs >= rules.most_step_backs:
+        reason = f"after {rollout.step_backs} steps back, {mild.reason}"
+        return Action("roll_back", reason, mild.rule, mild.statistic, mild.threshold)
+    settled = _is_short(rollout.current, rollout, facts) is None
+    if rollout.step > 0 and (settled or not rollout.stepped_back):
+        return Action("step_back", mild.reason, mild.rule, mild.statistic, mild.threshold)
+    if is_past_limit(rollout.current, rollout, facts) and rules.at_limit != "hold":
+        return Action("roll_back", mild.reason, LIMIT, mild.statistic, mild.threshold)
+    return Action("hold", f"a mild breach: {mild.reason}")
 
 
 def judged_of(rollout: Rollout, facts: Facts) -> Comparison:
@@ -84,63 +138,103 @@ def judged_of(rollout: Rollout, facts: Facts) -> Comparison:
     return facts.promoted if rollout.promoted_at is not None and facts.promoted is not None else facts.overall
 
 
-def promotion_threshold(policy: Policy) -> float:
-    """The log evidence at which a candidate is better."""
-    return math.log(1 / policy.rollout.promotion_error)
+def find_breach(rollout: Rollout, facts: Facts, policy: Policy, *, error: float | None = None) -> Action | None:
+    """A guardrail that is broken. Each acts on evidence that stays valid however often it is looked at.
 
-
-def rollback_threshold(policy: Policy, share: float = OVERALL_SHARE) -> float:
-    """The log evidence at which it is worse: by the whole, or by one of the two rates with `RATE_SHARE`."""
-    return math.log(1 / (share * policy.rollout.rollback_error))
-
-
-def find_breach(rollout: Rollout, facts: Facts, policy: Policy) -> Action | None:
-    """A guardrail that is broken. Each acts on evidence that stays valid however often it is looked at."""
-    rules, threshold = policy.guardrails, rollback_threshold(policy)
-    rate_threshold = rollback_threshold(policy, RATE_SHARE)
-    judged = judged_of(rollout, facts)
-    fall = rules.accuracy_drop if judged.baseline >= 0 else 0.0
-    if judged.log_worse >= threshold and judged.gain < -fall:
-        return Action("", f"the candidate is worse: {_summary(judged)}", "paired evidence", judged.log_worse, threshold)
-    for name, part, allowed in (
-        ("false-positive rate", facts.negatives, rules.fpr_rise),
-        ("true-positive rate", facts.positives, rules.tpr_drop),
-    ):
-        if part is None or part.log_worse < rate_threshold:
-            continue
-        # Accuracy among rows of one true class is the true-positive rate, or one minus the false-positive rate.
-        is_false = name.startswith("false")
-        rate, before = (1 - part.candidate, 1 - part.baseline) if is_false else (part.candidate, part.baseline)
-        worsening = rate - before if is_false else before - rate
-        if worsening > allowed * before and _costs_more(judged):
-            reason = f"the {name} is {rate:.1%} against {before:.1%}: {_summary(part)}"
-            return Action("", reason, name, part.log_worse, rate_threshold)
-    if facts.candidate_rows + facts.candidate_failures >= rules.minimum_rows:
-        failing = failure_log_evidence(facts.candidate_rows, facts.candidate_failures, rules.error_rate)
-        if failing >= threshold:
-            rate = facts.candidate_failures / (facts.candidate_rows + facts.candidate_failures)
-            return Action("", f"{rate:.1%} of the candidate's rows failed", "error rate", failing, threshold)
-        # More than one answer in twenty above the limit is what a 95th percentile above it means.
-        slow = failure_log_evidence(facts.candidate_answered - facts.candidate_slow, facts.candidate_slow, SLOW_SHARE)
-        if slow >= threshold:
-            share = facts.candidate_slow / facts.candidate_answered
-            return Action(
-                "",
-                f"{share:.0%} of the candidate's answers took more than {rules.p95_latency_ms:.0f} ms",
-                "latency",
-                slow,
-                threshold,
-            )
+    With `error`, that much is spent instead of the rollback error: what that finds is a mild breach.
+    """
+    rules, judged = policy.guardrails, judged_of(rollout, facts)
+    for name in rules.watch:
+        threshold = rollback_threshold(policy, name, error=error)
+        if name == "accuracy":
+            found = _accuracy_breach(judged, policy, threshold)
+        elif name in ("tpr", "fpr"):
+            found = _rate_breach(name, facts, judged, policy, threshold)
+        elif name in ("errors", "latency"):
+            found = _service_breach(name, facts, policy, threshold)
+        else:
+            found = _measured_breach(name, facts, threshold)
+        if found is not None:
+            return found
     return None
 
 
-def _costs_more(overall: Comparison) -> bool:
-    """A rate may rise while the whole gains: trading one kind of error for fewer of the other is no harm by itself."""
-    return overall.gain <= 0
+def _accuracy_breach(judged: Comparison, policy: Policy, threshold: float) -> Action | None:
+    # A regression has errors as negative gains, and no margin in points.
+    margin = policy.guardrails.accuracy_drop if judged.baseline >= 0 else 0.0
+    evidence = fall_log_evidence(judged, margin) if margin else judged.log_worse
+    if evidence < threshold or judged.gain >= -margin:
+        return None
+    return Action("", f"the candidate is worse: {_summary(judged)}", "paired evidence", evidence, threshold)
+
+
+def _rate_breach(name: str, facts: Facts, judged: Comparison, policy: Policy, threshold: float) -> Action | None:
+    is_false = name == "fpr"
+    part = facts.negatives if is_false else facts.positives
+    if part is None:
+        return None
+    words = "false-positive rate" if is_false else "true-positive rate"
+    allowed = policy.guardrails.fpr_rise if is_false else policy.guardrails.tpr_drop
+    evidence = rate_log_evidence(part, allowed, false=is_false)
+    # A rate may get worse while the whole gains: trading one kind of error for fewer of the other is no harm by itself.
+    if evidence < threshold or judged.gain > 0:
+        return None
+    # Accuracy among rows of one true class is the true-positive rate, or one minus the false-positive rate.
+    rate, before = (1 - part.candidate, 1 - part.baseline) if is_false else (part.candidate, part.baseline)
+    return Action("", f"the {words} is {rate:.1%} against {before:.1%}: {_summary(part)}", words, evidence, threshold)
+
+
+def _service_breach(name: str, facts: Facts, policy: Policy, threshold: float) -> Action | None:
+    """Errors and latency. Where the control of the same size breaks the same limit, the candidate is not the cause."""
+    rules = policy.guardrails
+    if facts.candidate_rows + facts.candidate_failures < rules.minimum_rows:
+        return None
+    if name == "errors":
+        evidence = failure_log_evidence(facts.candidate_rows, facts.candidate_failures, rules.error_rate)
+        beside = failure_log_evidence(facts.control_answered, facts.control_failures, rules.error_rate)
+        rate = facts.candidate_failures / max(facts.candidate_rows + facts.candidate_failures, 1)
+        words, rule = f"{rate:.1%} of the candidate's rows failed", "error rate"
+    else:
+        # More than one answer in twenty above the limit is what a 95th percentile above it means.
+        evidence = failure_log_evidence(
+            facts.candidate_answered - facts.candidate_slow, facts.candidate_slow, SLOW_SHARE
+        )
+        beside = failure_log_evidence(facts.control_answered - facts.control_slow, facts.control_slow, SLOW_SHARE)
+        share = facts.candidate_slow / max(facts.candidate_answered, 1)
+        words = f"{share:.0%} of the candidate's answers took more than {rules.p95_latency_ms:.0f} ms"
+        rule = "latency"
+    if evidence < threshold or beside >= threshold:
+        return None
+    return Action("", words, rule, evidence, threshold)
+
+
+def _measured_breach(name: str, facts: Facts, threshold: float) -> Action | None:
+    found: Measured | None = getattr(facts, name)
+    if found is None or found.log_worse < threshold:
+        return None
+    words = {
+        "precision": f"precision is {found.value:.3f} against {found.reference:.3f}",
+        "confidence": f"mean confidence is {found.value:.3f}, and was {found.reference:.3f} on its own reference",
+        "drift": f"its scores lie at {found.value:.2f} of its own reference's; {found.reference:.2f} is the middle",
+    }[name]
+    return Action("", f"{words} ({found.rows:,} rows)", name, found.log_worse, threshold)
 
 
 def what_is_missing(step: Step, rollout: Rollout, facts: Facts, policy: Policy) -> str | None:
     """Why a step can't be left yet, or `None`."""
+    short = _is_short(step, rollout, facts)
+    if short is not None:
+        return short
+    if step.until_decided and facts.overall.log_better < promotion_threshold(policy):
+        return f"undecided: {_summary(facts.overall)}"
+    if step.approval and not rollout.is_approved:
+        return f"nobody has approved it: 'homeostat rollout approve {rollout.model}'"
+    if step.kind.names_candidate and facts.gateways_ready < facts.gateways:
+        return f"{facts.gateways_ready} of {facts.gateways} gateways serve this step's route"
+    return None
+
+
+def _is_short(step: Step, rollout: Rollout, facts: Facts) -> str | None:
     passed = (facts.now - rollout.step_entered_at).total_seconds()
     if passed < step.seconds:
         return f"{passed / 3600:.1f} of {step.seconds / 3600:.1f} hours"
@@ -148,8 +242,8 @@ def what_is_missing(step: Step, rollout: Rollout, facts: Facts, policy: Policy) 
         return f"{facts.rows_in_step:,} of {step.rows:,} rows"
     if facts.pairs_in_step < step.pairs:
         return f"{facts.pairs_in_step:,} of {step.pairs:,} labelled pairs"
-    if step.until_decided and facts.overall.log_better < promotion_threshold(policy):
-        return f"undecided: {_summary(facts.overall)}"
+    if facts.labels_in_step < step.labels:
+        return f"{facts.labels_in_step:,} of {step.labels:,} labelled rows"
     return None
 
 
@@ -162,16 +256,24 @@ def is_past_limit(step: Step, rollout: Rollout, facts: Facts) -> bool:
 
 
 def arms_of(rollout: Rollout, step: Step) -> tuple[tuple[Arm, ...], tuple[int, ...]]:
-    """The arms and shadows that a step serves with. The version that does not answer a row scores it beside."""
+    """The arms and shadows that a step serves with. The version that does not answer a row scores it beside.
+
+    The first arm has whoever is in no other. Where the step has a control of the candidate's size, that arm comes last,
+    so that the candidate's entities stay where they were, and `stable` has the rest.
+    """
     if step.kind is StepKind.SHADOW:
         return (Arm(name="control", version=rollout.baseline, weight=1.0),), (rollout.candidate,)
     if step.kind in (StepKind.FULL, StepKind.BAKE):
         return (Arm(name="control", version=rollout.candidate, weight=1.0),), (rollout.baseline,)
     weight = round(step.weight, 6)
-    return (
-        Arm(name="control", version=rollout.baseline, weight=1 - weight),
-        Arm(name="candidate", version=rollout.candidate, weight=weight),
-    ), ()
+    candidate = Arm(name="candidate", version=rollout.candidate, weight=weight)
+    if step.control and 2 * weight < 1:
+        return (
+            Arm(name="stable", version=rollout.baseline, weight=round(1 - 2 * weight, 6)),
+            candidate,
+            Arm(name="control", version=rollout.baseline, weight=weight),
+        ), ()
+    return (Arm(name="control", version=rollout.baseline, weight=1 - weight), candidate), ()
 
 
 def _summary(comparison: Comparison) -> str:
@@ -207,7 +309,11 @@ def evidence_of(rollout: Rollout, facts: Facts) -> dict[str, Any]:
         "facts": msgspec.to_builtins(facts),
         "state": rollout.state.value,
         "position": rollout.step,
+        "labels_in_step": facts.labels_in_step,
         "entered_at": rollout.step_entered_at.isoformat(),
+        "step_backs": rollout.step_backs,
+        "stepped_back": rollout.stepped_back,
+        "approved_step": rollout.approved_step,
         "promoted_at": None if rollout.promoted_at is None else rollout.promoted_at.isoformat(),
     }
 
@@ -225,5 +331,9 @@ def replay(inputs: dict[str, Any], rollout: Rollout, policy: Policy) -> Action:
         step=inputs["position"],
         step_entered_at=datetime.fromisoformat(inputs["entered_at"]),
         promoted_at=None if promoted is None else datetime.fromisoformat(promoted),
+        # Decisions that were taken before these were kept had none of them.
+        step_backs=inputs.get("step_backs", 0),
+        stepped_back=inputs.get("stepped_back", False),
+        approved_step=inputs.get("approved_step"),
     )
     return decide(then, converted(inputs["facts"], Facts), policy)

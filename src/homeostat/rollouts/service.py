@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
-from homeostat.errors import Conflict, NothingToRollBackTo, RolloutInProgress, ServedElsewhere, UnknownRecord
-from homeostat.journal import record_decision, serve_alone, write_route
+from homeostat.errors import Conflict, CoolingDown, RolloutInProgress, ServedElsewhere, UnknownRecord
+from homeostat.journal import kept_hash, record_decision, serve_alone, write_route
 from homeostat.ports import ControlStore, Stages, Transaction
 from homeostat.records import (
     Lease,
@@ -17,7 +16,6 @@ from homeostat.records import (
     Rollout,
     RolloutState,
     Stage,
-    StageChange,
     StepKind,
     Version,
     parse_span,
@@ -25,11 +23,17 @@ from homeostat.records import (
     route_lease,
     version_key,
 )
-from homeostat.rollouts.rules import Action, Facts, arms_of, decide, evidence_of, judged_of
-from homeostat.stats.inference import mcnemar
+from homeostat.rollouts.rules import Action, Facts, arms_of, decide, phase_of
+from homeostat.rollouts.taking_back import (
+    ACTOR,
+    active_rollout,
+    decision_inputs,
+    end_rollout,
+    put_back,
+    step_name,
+    take_back,
+)
 
-ACTOR = "homeostat"
-LIVE = tuple(state.value for state in RolloutState if not state.is_final)
 RollbackTarget = Callable[[Transaction, str, int | None], int]
 
 
@@ -49,7 +53,7 @@ class Rollouts:
     def active(self, model: str) -> Rollout | None:
         """The one that is under way, or `None`."""
         with self._store.read() as transaction:
-            return _active(transaction, model)
+            return active_rollout(transaction, model)
 
     def start(
         self,
@@ -85,7 +89,9 @@ class Rollouts:
             forward = {Stage.DRAFT: (Stage.TESTING, Stage.STAGING), Stage.TESTING: (Stage.STAGING,)}
             for target in forward.get(stage, ()):
                 self._stages.move(transaction, model, candidate, target, at=at, actor=actor, reason=reason)
-            number = len(transaction.list(Rollout, model=model)) + 1
+            earlier = transaction.list(Rollout, model=model)
+            number = len(earlier) + 1
+            attempt = self._attempt(earlier, candidate, policy, at)
             rollout = Rollout(
                 id=f"{model}-rollout-{number}",
                 model=model,
@@ -99,6 +105,7 @@ class Rollouts:
                 run=run,
                 reason=reason,
                 actor=actor,
+                attempt=attempt,
             )
             transaction.insert(rollout)
             record_decision(
@@ -111,7 +118,7 @@ class Rollouts:
                 reason=reason,
                 rule="rollout",
                 inputs={"rollout": rollout.id, "baseline": production.number, "steps": list(texts)},
-                config_hash=policy.config_hash,
+                config_hash=kept_hash(transaction, policy, at),
             )
             if rollout.current.kind is StepKind.FULL:
                 record_decision(
@@ -124,21 +131,35 @@ class Rollouts:
                     reason=reason,
                     rule="by hand" if by_hand else "rollout",
                     inputs={"rollout": rollout.id, "baseline": production.number},
-                    config_hash=policy.config_hash,
+                    config_hash=kept_hash(transaction, policy, at),
                 )
             return self._apply(transaction, rollout, at, actor, policy)
 
+    def _attempt(self, earlier: Sequence[Rollout], candidate: int, policy: Policy, at: datetime) -> int:
+        """Which attempt of the candidate this is. Raises `CoolingDown` too soon after it was rolled back."""
+        tried = [rollout for rollout in earlier if rollout.candidate == candidate]
+        rest = timedelta(seconds=parse_span(policy.rollout.retry_after).seconds)
+        for rollout in tried:
+            # A clock that was set back must not lock a version out until it has caught up.
+            if rollout.state.was_rolled_back and rollout.updated_at <= at < rollout.updated_at + rest:
+                raise CoolingDown(
+                    model=rollout.model,
+                    version=candidate,
+                    until=(rollout.updated_at + rest).isoformat(timespec="minutes"),
+                )
+        return len(tried) + 1
+
     def _make_room(self, transaction: Transaction, model: str, candidate: int, policy: Policy, at: datetime) -> None:
-        held = _active(transaction, model)
+        held = active_rollout(transaction, model)
         if held is None:
             return
         if held.current.kind is StepKind.BAKE:
-            self._end(transaction, held, RolloutState.COMPLETED, f"version {candidate} follows", at, policy)
+            end_rollout(transaction, held, RolloutState.COMPLETED, f"version {candidate} follows", at, policy)
         elif held.current.kind is StepKind.SHADOW:
             self._stages.move(
                 transaction, model, held.candidate, Stage.ARCHIVED, at=at, actor=ACTOR, reason="superseded"
             )
-            self._end(transaction, held, RolloutState.SUPERSEDED, f"version {candidate} is newer", at, policy)
+            end_rollout(transaction, held, RolloutState.SUPERSEDED, f"version {candidate} is newer", at, policy)
         else:
             raise RolloutInProgress(model=model, candidate=held.candidate, rollout=held.id)
 
@@ -146,40 +167,55 @@ class Rollouts:
         """Look at the facts and do what the rules say; returns the rollout as it is then."""
         action = decide(rollout, facts, policy)
         if action.kind == "hold":
-            return rollout
+            phase = phase_of(rollout, facts, policy)
+            if phase is rollout.phase:
+                return rollout
+            with self._store.begin() as transaction:
+                return transaction.replace(msgspec.structs.replace(rollout, phase=phase))
         with self._store.begin() as transaction:
-            if action.kind == "enter":
+            if action.kind in ("enter", "step_back"):
                 return self._next_step(transaction, rollout, action, facts, policy)
             if action.kind == "complete":
                 serve_alone(
                     transaction, rollout.model, rollout.candidate, at=facts.now, reason="the rollout is complete"
                 )
-                return self._end(
+                done, _ = end_rollout(
                     transaction, rollout, RolloutState.COMPLETED, action.reason, facts.now, policy, action, facts
                 )
-            return self._take_back(transaction, rollout, action, facts.now, policy, facts)
+                return done
+            return take_back(transaction, self._stages, rollout, action, facts.now, policy, facts)
 
     def _next_step(
         self, transaction: Transaction, rollout: Rollout, action: Action, facts: Facts, policy: Policy
     ) -> Rollout:
+        back = action.kind == "step_back"
         following = transaction.replace(
-            msgspec.structs.replace(rollout, step=rollout.step + 1, step_entered_at=facts.now, updated_at=facts.now)
+            msgspec.structs.replace(
+                rollout,
+                step=rollout.step - 1 if back else rollout.step + 1,
+                step_entered_at=facts.now,
+                updated_at=facts.now,
+                phase=None,
+                step_backs=rollout.step_backs + back,
+                stepped_back=back,
+                approved_step=None,
+            )
         )
         step = following.current
         promotes = step.kind is StepKind.FULL
         record_decision(
             transaction,
             rollout.model,
-            kind="promotion" if promotes else "step",
+            kind="step back" if back else "promotion" if promotes else "step",
             at=facts.now,
             actor=ACTOR,
             version=rollout.candidate,
-            reason=f"{_step_name(rollout)} → {_step_name(following)}: {action.reason}",
+            reason=f"{step_name(rollout)} → {step_name(following)}: {action.reason}",
             rule=action.rule,
             statistic=action.statistic,
             threshold=action.threshold,
-            inputs=_inputs(rollout, facts),
-            config_hash=policy.config_hash,
+            inputs=decision_inputs(rollout, facts),
+            config_hash=kept_hash(transaction, policy, facts.now),
         )
         return self._apply(transaction, following, facts.now, ACTOR, policy)
 
@@ -210,7 +246,7 @@ class Rollouts:
             rollout.model,
             arms,
             at=at,
-            reason=f"{rollout.id}: {_step_name(rollout)}",
+            reason=f"{rollout.id}: {step_name(rollout)}",
             shadows=shadows,
             lease_until=leased if step.kind.names_candidate else None,
         )
@@ -233,73 +269,6 @@ class Rollouts:
             else:
                 transaction.replace(msgspec.structs.replace(held, holder=holder, until=now + length))
 
-    def _take_back(
-        self,
-        transaction: Transaction,
-        rollout: Rollout,
-        action: Action,
-        at: datetime,
-        policy: Policy,
-        facts: Facts | None,
-        actor: str = ACTOR,
-    ) -> Rollout:
-        """Back to the baseline: all traffic, and the production stage where the candidate had it."""
-        reason = f"rolled back: {action.reason}" if action.kind == "roll_back" else action.reason
-        self._stages.move(
-            transaction, rollout.model, rollout.candidate, Stage.ARCHIVED, at=at, actor=actor, reason=reason
-        )
-        if rollout.promoted_at is not None:
-            self._stages.move(
-                transaction,
-                rollout.model,
-                rollout.baseline,
-                Stage.PRODUCTION,
-                at=at,
-                actor=actor,
-                reason=reason,
-                is_rollback=True,
-            )
-        serve_alone(transaction, rollout.model, rollout.baseline, at=at, reason=reason)
-        state = {"roll_back": RolloutState.ROLLED_BACK, "abort": RolloutState.ABORTED}.get(
-            action.kind, RolloutState.REJECTED
-        )
-        return self._end(transaction, rollout, state, action.reason, at, policy, action, facts, actor)
-
-    def _end(
-        self,
-        transaction: Transaction,
-        rollout: Rollout,
-        state: RolloutState,
-        outcome: str,
-        at: datetime,
-        policy: Policy,
-        action: Action | None = None,
-        facts: Facts | None = None,
-        actor: str = ACTOR,
-    ) -> Rollout:
-        ended = transaction.replace(msgspec.structs.replace(rollout, state=state, outcome=outcome, updated_at=at))
-        kinds = {
-            RolloutState.ROLLED_BACK: "rollback",
-            RolloutState.COMPLETED: "completed",
-            RolloutState.REJECTED: "rejected",
-            RolloutState.ABORTED: "aborted",
-        }
-        record_decision(
-            transaction,
-            rollout.model,
-            kind=kinds.get(state, state.value),
-            at=at,
-            actor=actor,
-            version=rollout.candidate,
-            reason=f"in {_step_name(rollout)}: {outcome}",
-            rule=action.rule if action else "",
-            statistic=action.statistic if action else None,
-            threshold=action.threshold if action else None,
-            inputs=_inputs(rollout, facts),
-            config_hash=policy.config_hash,
-        )
-        return ended
-
     # By hand
     def pause(self, model: str, *, at: datetime, actor: str) -> Rollout:
         """Stay in the present step; guardrails go on."""
@@ -309,11 +278,35 @@ class Rollouts:
         """Go on."""
         return self._set_state(model, RolloutState.PAUSED, RolloutState.RUNNING, at, actor)
 
+    def approve(self, model: str, *, at: datetime, actor: str) -> Rollout:
+        """Let the rollout leave its present step once everything else that the step asks for is there."""
+        with self._store.begin() as transaction:
+            rollout = _require(transaction, model)
+            if not rollout.current.approval:
+                raise Conflict(f"Step '{step_name(rollout)}' of rollout {rollout.id} waits for nobody's approval.")
+            if rollout.is_approved:
+                return rollout
+            approved = transaction.replace(
+                msgspec.structs.replace(rollout, approved_step=rollout.step, approved_by=actor, updated_at=at)
+            )
+            record_decision(
+                transaction,
+                model,
+                kind="approved",
+                at=at,
+                actor=actor,
+                version=rollout.candidate,
+                reason=f"step '{step_name(rollout)}'",
+                rule="by hand",
+                inputs={"rollout": rollout.id, "position": rollout.step},
+            )
+            return approved
+
     def abort(self, model: str, policy: Policy, *, at: datetime, actor: str, reason: str) -> Rollout:
         """End it, with all traffic on the baseline."""
         with self._store.begin() as transaction:
-            rollout = _require_active(transaction, model)
-            return self._take_back(transaction, rollout, Action("abort", reason), at, policy, None, actor)
+            rollout = _require(transaction, model)
+            return take_back(transaction, self._stages, rollout, Action("abort", reason), at, policy, None, actor)
 
     def roll_back(
         self, model: str, policy: Policy, *, to: int | None = None, at: datetime, actor: str, reason: str
@@ -324,55 +317,21 @@ class Rollouts:
         it is given up, and the production version itself is what is rolled back, where there is one to return to.
         """
         with self._store.begin() as transaction:
-            rollout = _active(transaction, model)
-            if rollout is not None and to in (None, rollout.baseline):
-                self._take_back(transaction, rollout, Action("roll_back", reason), at, policy, None, actor)
-                if to is not None or rollout.current.kind is not StepKind.SHADOW:
-                    return rollout.baseline
-            elif rollout is not None:
-                self._take_back(transaction, rollout, Action("abort", reason), at, policy, None, actor)
-            try:
-                number = self._rollback_target(transaction, model, to)
-            except NothingToRollBackTo:
-                if rollout is None:
-                    raise
-                return rollout.baseline
-            version = transaction.get(Version, version_key(model, number))
-            if version is not None and version.is_external:
-                raise ServedElsewhere(model=model)
-            was_production = any(
-                change.version == number and change.target is Stage.PRODUCTION
-                for change in transaction.list(StageChange, model=model)
-            )
-            if version is None or version.stage is Stage.PRODUCTION or not was_production:
-                raise Conflict(
-                    f"Version {number} of '{model}' is in production already, or never was; a rollback returns to a "
-                    f"version that served before. 'homeostat model promote {model} {number}' rolls it out."
-                )
-            present = next(iter(transaction.list(Version, model=model, states=[Stage.PRODUCTION.value])), None)
-            if present is not None:
-                self._stages.move(transaction, model, present.number, Stage.ARCHIVED, at=at, actor=actor, reason=reason)
-            self._stages.move(
-                transaction, model, number, Stage.PRODUCTION, at=at, actor=actor, reason=reason, is_rollback=True
-            )
-            serve_alone(transaction, model, number, at=at, reason=reason)
-            record_decision(
+            return put_back(
                 transaction,
+                self._stages,
+                self._rollback_target,
                 model,
-                kind="rollback",
+                policy,
+                to=to,
                 at=at,
                 actor=actor,
-                version=number,
                 reason=reason,
-                rule="by hand",
-                inputs={"from": present.number if present else None, "to": number},
-                config_hash=policy.config_hash,
             )
-            return number
 
     def _set_state(self, model: str, source: RolloutState, target: RolloutState, at: datetime, actor: str) -> Rollout:
         with self._store.begin() as transaction:
-            rollout = _require_active(transaction, model)
+            rollout = _require(transaction, model)
             if rollout.state is not source:
                 raise Conflict(f"Rollout {rollout.id} is {rollout.state.value}, not {source.value}.")
             changed = transaction.replace(msgspec.structs.replace(rollout, state=target, updated_at=at))
@@ -389,29 +348,8 @@ class Rollouts:
             return changed
 
 
-def _active(transaction: Transaction, model: str) -> Rollout | None:
-    return next(iter(transaction.list(Rollout, model=model, states=LIVE)), None)
-
-
-def _require_active(transaction: Transaction, model: str) -> Rollout:
-    rollout = _active(transaction, model)
+def _require(transaction: Transaction, model: str) -> Rollout:
+    rollout = active_rollout(transaction, model)
     if rollout is None:
         raise UnknownRecord(f"Model '{model}' has no rollout under way.", kind="rollout", key=model)
     return rollout
-
-
-def _step_name(rollout: Rollout) -> str:
-    step = rollout.current
-    share = f" {step.weight:.0%}" if step.kind in (StepKind.CANARY, StepKind.AB) else ""
-    return "100 %" if step.kind is StepKind.FULL else f"{step.kind.value}{share}"
-
-
-def _inputs(rollout: Rollout, facts: Facts | None) -> dict[str, Any]:
-    inputs: dict[str, Any] = {"rollout": rollout.id, "baseline": rollout.baseline, "step": _step_name(rollout)}
-    if facts is None:
-        return inputs
-    judged = judged_of(rollout, facts)
-    inputs |= evidence_of(rollout, facts)
-    shown = mcnemar(judged.wins, judged.losses)
-    inputs |= {"mcnemar_p": shown.p, "mcnemar": shown.sentence}
-    return inputs

@@ -17,6 +17,7 @@ from homeostat.records import (
     Alert,
     Decision,
     Finding,
+    Incident,
     Mutable,
     Record,
     Rollout,
@@ -58,12 +59,13 @@ _STATES: dict[type[Record], Callable[[Any], str]] = {
     Run: lambda record: record.state.value,
     Rollout: lambda record: record.state.value,
     Finding: lambda record: record.check,
+    Incident: lambda record: "open" if record.is_open else "closed",
     Decision: lambda record: record.kind,
 }
 _UNIQUE: dict[type[Record], frozenset[str]] = {
     Version: frozenset({Stage.PRODUCTION.value}),
     Run: frozenset(state.value for state in RunState if not state.is_final),
-    Rollout: frozenset(state.value for state in RolloutState if not state.is_final),
+    Rollout: frozenset(state.value for state in RolloutState if state.is_under_way),
 }
 SCHEMA: dict[type[Record], Table] = {
     kind: Table(kind, _STATES.get(kind, lambda _: ""), _UNIQUE.get(kind, frozenset())) for kind in TABLES

@@ -24,7 +24,7 @@ from homeostat.controllers.heal import HealController
 from homeostat.controllers.loop import Controller, Loop
 from homeostat.controllers.monitor import MonitorController
 from homeostat.controllers.retrain import RetrainController
-from homeostat.controllers.roll_out import RolloutController
+from homeostat.controllers.roll_out import release_controllers
 from homeostat.controllers.seal import SealController
 from homeostat.controllers.tally import Tally, TallyController, stored_tally, tally_of
 from homeostat.controllers.views import ModelView, open_view
@@ -55,6 +55,7 @@ from homeostat.serving.answering import LoadedVersion
 from homeostat.serving.gateway import Gateway, Predictions
 from homeostat.serving.shadows import ShadowQueue
 from homeostat.settings import Settings
+from homeostat.wiring.processes import gateway_is_gone, is_gone
 
 TURN_SECONDS = 10.0
 
@@ -305,7 +306,9 @@ def open_system(
     holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     controllers: list[Controller] = [
         MonitorController(store, registry, Monitoring(store), alerts),
-        RolloutController(store, registry, rollouts, lambda model, _: follow_route(model), holder=holder),
+        *release_controllers(
+            store, registry, rollouts, alerts, lambda model, _: follow_route(model), gateway_is_gone, holder=holder
+        ),
         HealController(store, registry, retraining, seed=settings.seed),
         RetrainController(store, retraining),
         SealController(log),
@@ -334,7 +337,7 @@ def open_system(
         tally=tally,
         on_route=follow_route,
         on_run=on_run or (lambda: None),
-        is_gone=lambda report: is_gone(f"{report.name.rpartition(':')[0]}:{report.pid}:"),
+        is_gone=gateway_is_gone,
         on_integrity_error=lambda error: on_integrity_error(error, clock.now()),
         keys=Keys(store),
     )
@@ -386,20 +389,6 @@ def _joined(view: ModelView) -> ModelView:
     """The view with its labels up to date. Its profiles are left as they are: reading rows for them costs the most."""
     view.joined.follow()
     return view
-
-
-def is_gone(holder: str) -> bool:
-    """Whether the process that a lease names ran on this machine and is dead."""
-    host, _, rest = holder.rpartition(":")[0].rpartition(":")
-    if host != socket.gethostname() or not rest.isdecimal() or os.name != "posix":
-        return False
-    try:
-        os.kill(int(rest), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False
 
 
 def _memory_stores() -> tuple[ControlStore, PredictionLog, FileStore]:

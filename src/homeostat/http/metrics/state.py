@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from homeostat.control_plane.confirmation import SILENT
+from homeostat.controllers.confirmation import SILENT
 from homeostat.http.metrics.families import Described, Families, number_of
 from homeostat.ports import ControlPlane
 from homeostat.records import Finding, ModelStatus, Rollout, RunState, Severity, Stage, Verdict
