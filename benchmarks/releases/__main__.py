@@ -30,14 +30,23 @@ HEAD = """# Measured: releases
 Made by `make bench-releases`; do not edit. Rollouts are simulated with the real state machine (its rules, its service
 and its records) on a simulated clock; rollbacks are timed on real servers under load.
 """
-Make = Callable[[Executor, bool], Section]
+Make = Callable[[Executor, float], Section]
+QUICK = 0.05
+
+
+def part(whole: int, size: float, least: int = 1) -> int:
+    """So many of the whole as a size says."""
+    return max(least, round(whole * size))
+
+
+# At size 1 each simulation of one row has as many runs as stand here.
 SECTIONS: dict[str, Make] = {
-    "same": lambda pool, quick: same.run(pool, runs=60 if quick else 1000),
-    "worse": lambda pool, quick: worse.run(pool, runs=10 if quick else 200, margin_runs=40 if quick else 1000),
-    "better": lambda pool, quick: better.run(pool, runs=10 if quick else 200),
-    "rollback": lambda _, quick: rollback.run(orders=15 if quick else 1000, breaches=3 if quick else 20),
-    "speed": lambda _, quick: speed.run(experiments=100 if quick else 1000, count=1_000_000),
-    "bucketing": lambda pool, quick: bucketing.run(pool, keys=50_000 if quick else 1_000_000),
+    "same": lambda pool, size: same.run(pool, runs=part(1000, size)),
+    "worse": lambda pool, size: worse.run(pool, runs=part(100, size), margin_runs=part(1000, size)),
+    "better": lambda pool, size: better.run(pool, runs=part(100, size)),
+    "rollback": lambda _, size: rollback.run(orders=part(1000, size), breaches=part(20, size, 3)),
+    "speed": lambda _, size: speed.run(experiments=part(1000, size, 100), count=1_000_000),
+    "bucketing": lambda pool, size: bucketing.run(pool, keys=part(1_000_000, size)),
 }
 
 
@@ -57,19 +66,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="make bench-releases", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(SECTIONS)}; same=0.1 is a tenth of the full size")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--page", type=Path, help="where the page goes (docs/releases-measured.md; quick: nowhere)")
     options = parser.parse_args()
-    unknown = set(options.names) - set(SECTIONS)
+    usual = QUICK if options.quick else 1.0
+    try:
+        sizes = {name: float(size or usual) for name, _, size in (one.partition("=") for one in options.names)}
+    except ValueError:
+        parser.error("a size is a number, as in same=0.1")
+    unknown = set(sizes) - set(SECTIONS)
     if unknown:
         parser.error(f"there is no table {', '.join(sorted(unknown))}; known: {', '.join(SECTIONS)}")
     about, began = machine(), time.perf_counter()
     shown = []
     with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for name in options.names or SECTIONS:
+        for name, size in (sizes or dict.fromkeys(SECTIONS, usual)).items():
             started = time.perf_counter()
-            shown.append(SECTIONS[name](pool, options.quick).markdown())
+            shown.append(SECTIONS[name](pool, size).markdown())
             print(f"{shown[-1]}\n({name}: {time.perf_counter() - started:.0f} s)\n", flush=True)
     print(f"All of it took {time.perf_counter() - began:.0f} s.")
     page = options.page or (None if options.names or options.quick else PAGE)

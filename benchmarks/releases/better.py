@@ -33,7 +33,7 @@ def cases(a_day: int = 20_000) -> dict[tuple[str, int, int], Case]:
         for points in POINTS:
             for late in LATE:
                 found[name, points, late] = Case(
-                    better_by(points), policy, Traffic(a_day, late), observations=DAYS * a_day
+                    better_by(points), policy, Traffic(a_day, late), observations=DAYS * a_day, first=30_000
                 )
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,7 @@ class Outcome:
     @property
     def is_taken_back(self) -> bool:
         """Whether a guardrail ended it, before or after it took traffic; running into a limit of time is none."""
-        return self.ended is not None and self.state in ("rolled_back", "rejected") and self.rule not in UNDECIDED
+        return self.ended is not None and self.state in TAKEN_BACK and self.rule not in UNDECIDED
 
     def hours(self, at: int | None, traffic: Traffic) -> float:
         """The time of a request, in hours since the start."""
@@ -62,7 +63,8 @@ class Outcome:
 
 # Below this no rule acts: the thresholds of both errors lie above it.
 FLOOR = math.log(8.0)
-UNDECIDED = ("limit of the step", "")
+TAKEN_BACK = ("rolling_back", "rolled_back", "rejected")
+UNDECIDED = (rules.LIMIT, "")
 
 
 def _beyond_margin(part: Counts, counts: npt.NDArray[np.int64], margin: float, kind: str) -> npt.NDArray[np.float64]:
@@ -81,14 +83,14 @@ def _beyond_margin(part: Counts, counts: npt.NDArray[np.int64], margin: float, k
     return np.asarray(np.logaddexp.reduce(wealth, axis=0) - math.log(len(FRACTIONS)))
 
 
-def failures_by_counts(rows: int, failures: int, allowed: float) -> float:
-    """What `rollouts.evidence.failure_log_evidence` says, in a time that does not grow with the rows.
+def failures_by_counts(rows: Any, failures: Any, allowed: float) -> Any:
+    """What `rollouts.evidence.failure_log_evidence` says, in a time that does not grow with the rows; also of arrays.
 
     Bets of a fixed fraction multiply to the same wealth in any order.
     """
-    stakes = np.array(FRACTIONS)
+    stakes = np.array(FRACTIONS).reshape(-1, *(1 for _ in np.shape(rows)))
     wealth = failures * np.log1p(stakes * (1 - allowed)) + rows * np.log1p(-stakes * allowed)
-    return float(np.logaddexp.reduce(wealth) - math.log(len(FRACTIONS)))
+    return np.logaddexp.reduce(wealth, axis=0) - math.log(len(FRACTIONS))
 
 
 @contextmanager
@@ -173,7 +175,7 @@ class Simulation:
     def run(self, *, every: bool = False) -> Outcome:
         """Look until the end: after every request, or (the same, faster) only where the rules can act."""
         moving, position, t = self._moving(), 0, 0
-        while t < self.rows.count and not self.rollout.state.is_final:
+        while t < self.rows.count and self.rollout.state.is_under_way:
             changed = self._look(t)
             following = t + 1
             if changed:
@@ -198,7 +200,8 @@ class Simulation:
         limits, told = self.policy.guardrails, np.flatnonzero(self.rows.wins | self.rows.losses)
         assert self._by_class is not None
         judged, (positives, negatives) = self._since_promotion or self._overall, self._by_class
-        highest = judged.worse_at(told + 1)
+        # Without a margin the rules read this evidence, with one the evidence of a fall beyond it.
+        highest = np.full(len(told), -np.inf) if limits.accuracy_drop else judged.worse_at(told + 1)
         if self.rollout.current.until_decided:
             highest = np.maximum(highest, self._overall.better_at(told + 1))
         for part, margin, kind in (
@@ -207,7 +210,11 @@ class Simulation:
             (negatives, limits.fpr_rise, "fpr"),
         ):
             highest = np.maximum(highest, _beyond_margin(part, told + 1, margin, kind))
-        served = np.flatnonzero(self.rows.failed | self.rows.slow)
+        served = np.flatnonzero(self.rows.failed)
+        failed = self._failed[served + 1]
+        served = served[failures_by_counts(served + 1 - failed, failed, limits.error_rate) >= FLOOR]
+        if self._answered or self._weight:
+            served = np.concatenate([served, np.flatnonzero(self.rows.slow)])
         return np.unique(np.concatenate([told[highest >= FLOOR] + self.late, served])).tolist()
 
     def _boundaries(self, t: int) -> list[int]:
@@ -215,6 +222,8 @@ class Simulation:
         step, entered = self.rollout.current, self._entered
         marks = [entered + math.ceil(seconds / self.traffic.seconds - 1e-9) for seconds in self._times()]
         marks += [entered + rows - 1 for rows in (step.rows, step.max_rows) if rows]
+        if step.labels:
+            marks.append(entered + step.labels - 1 + self.late)
         if step.pairs:
             pairs = self._overall.pairs
             enough = int(np.searchsorted(pairs, pairs[min(entered, self.rows.count)] + step.pairs))
@@ -245,10 +254,15 @@ class Simulation:
             self._promoted = t
             self._prepare()
 
+    @property
+    def _weight(self) -> float:
+        """The share of the requests that the candidate answers now."""
+        step = self.rollout.current
+        return {StepKind.SHADOW: 0.0, StepKind.FULL: 1.0, StepKind.BAKE: 1.0}.get(step.kind, step.weight)
+
     def _serve(self, t: int) -> None:
         """Count what the candidate answered since the last look; its share of the traffic was the same all along."""
-        step = self.rollout.current
-        weight = {StepKind.SHADOW: 0.0, StepKind.FULL: 1.0, StepKind.BAKE: 1.0}.get(step.kind, step.weight)
+        weight = self._weight
         if weight:
             mine = self.rows.chance[self._counted : t + 1] < weight
             self.exposed += int(mine.sum())
@@ -277,6 +291,7 @@ class Simulation:
             candidate_p95_ms=None,
             candidate_answered=self._answered,
             candidate_slow=self._slow,
+            labels_in_step=max(0, labelled - self._entered),
         )
 
     @staticmethod
@@ -298,7 +313,7 @@ class Simulation:
 
         with self.store.read() as transaction:
             last = transaction.list(Decision, model=MODEL, newest_first=True, limit=1)
-        final = self.rollout.state.is_final
+        final = not self.rollout.state.is_under_way
         return Outcome(
             state=self.rollout.state.value,
             rule=last[0].rule if final else "",

@@ -27,6 +27,8 @@ SETTINGS = {
     "serve.log_level": "warning",
     "policy.rollout.steps": "canary 50% for 1h,100%",
     "policy.rollout.manual_steps": "100%,bake for 1h",
+    # The same version is tried again and again here.
+    "policy.rollout.retry_after": "0s",
 }
 WRONG = 3
 
@@ -127,7 +129,7 @@ def breach(client: Client, loads: ModuleType, times: int, seconds: float = 60.0)
         until = time.monotonic() + seconds
         while True:
             rollout = next(one for one in client.rollouts(loads.MODEL) if one.id == started.id)
-            if rollout.state.is_final or time.monotonic() > until:
+            if not rollout.state.is_under_way or time.monotonic() > until:
                 break
             time.sleep(0.1)
         back = next(

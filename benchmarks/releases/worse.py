@@ -11,7 +11,7 @@ from benchmarks.releases.world import Traffic, Truth
 from benchmarks.statistics.section import Section, Table
 
 from homeostat.records import Policy
-from homeostat.rollouts.rules import rollback_threshold
+from homeostat.rollouts.budget import rollback_threshold
 from homeostat.stats.sequential import two_bernoulli_log_evidence
 
 OLD = 0.90
