@@ -5,10 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 from benchmarks.statistics.section import Section, Table
+from msgspec.structs import replace
 
+from homeostat.records import Arm, Route
+from homeostat.serving import routing
 from homeostat.stats.experiments import MetricPlan, Plan, Summary, Units, judge, judge_summary
 
 ARMS = ("old", "new")
@@ -74,9 +79,48 @@ def large(count: int) -> tuple[Taken, Taken]:
     return taken(lambda: judge(old, PLAN), 5), taken(follow, 20)
 
 
+def assigning(experiments: int, *, calls: int = 20_000) -> Taken:
+    """What so many experiments on one model add to a request of one row: microseconds to find its arm.
+
+    Each experiment owns a share of the buckets, and together they own all of them, so that every row is in one.
+    """
+    from homeostat.records import BUCKETS, Buckets, ExperimentRoute  # noqa: PLC0415
+    from homeostat.serving.routing import Allocation  # noqa: PLC0415
+
+    control = Arm(name="control", version=1, weight=0.5)
+    edges = [BUCKETS * number // experiments for number in range(experiments + 1)]
+    running = tuple(
+        ExperimentRoute(
+            id=f"experiment-{number}",
+            ranges=(Buckets(start=start, stop=stop),),
+            salt=f"salt-{number}",
+            arms=(control, Arm(name="candidate", version=2, weight=0.5)),
+        )
+        for number, (start, stop) in enumerate(pairwise(edges))
+    )
+    at = datetime(2025, 1, 1, tzinfo=UTC)
+    alone = Route(model="spam", number=1, arms=(control,), salt="spam", at=at, reason="")
+    allocation = Allocation.of(replace(alone, namespace_salt="spam", experiments=running))
+    keys = [[f"user-{number}"] for number in range(calls)]
+    met = {int(allocation.assign(key, key)[0]) for key in keys[:2000]}
+    assert len(met) > experiments
+
+    def work() -> None:
+        for key in keys:
+            allocation.assign(key, key)
+
+    found = taken(work, 5)
+    return Taken(found.median / calls * 1e6, found.least / calls * 1e6)
+
+
 def run(*, experiments: int, count: int) -> Section:
     from_units, from_sums = thousand(experiments)
     fresh, following = large(count)
+    rows: list[list[object]] = []
+    if hasattr(routing, "Allocation"):
+        added = assigning(10)
+        what = "10 experiments on one model: what they add to a request"
+        rows.append([what, f"{added.median:.1f} µs", f"{added.least:.1f} µs", "20 µs"])
     return Section(
         "Speed",
         "Seconds of one core that judging takes, so that others on the machine don't count: the median of several "
@@ -110,6 +154,7 @@ def run(*, experiments: int, count: int) -> Section:
                         f"{fresh.least * 1000:.0f} ms",
                         "",
                     ],
+                    *rows,
                 ],
             )
         ],
