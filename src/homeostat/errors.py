@@ -244,6 +244,16 @@ class CoolingDown(Conflict):
     )
 
 
+class NotReplayable(Conflict):
+    """A decision that kept too little to be taken again."""
+
+    code = "not_replayable"
+    template = (
+        "Decision '{decision}' ({kind}) can't be taken again: {reason}. What the rules of rollouts and rollbacks "
+        "decide by themselves can be."
+    )
+
+
 class ModelExists(Conflict):
     """A model of that name exists with another task or other features."""
 

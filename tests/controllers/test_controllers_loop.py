@@ -212,7 +212,7 @@ def test_the_detector_that_is_carried_along_is_the_one_over_all_labels(small, sm
     policy = system.policy(model)
     for rows in (1, 30, 7, 50):
         small.send(rows)
-        seen = watched(system.view(model), system.registry, version, policy)
+        seen = watched(system.view(model), version, policy)
         mine = seen.labelled
         losses = row_losses(version.signature.task, mine.label, mine.output, mine.score, mine.value, version.metrics)
         whole = LossDetector(system.view(model).detectors[1].baseline)

@@ -43,7 +43,7 @@ def test_what_is_no_span(text):
         ("canary 10% for 2d", Step(kind=StepKind.CANARY, weight=0.1, seconds=172_800)),
         ("canary 0.5 %", Step(kind=StepKind.CANARY, weight=0.005)),
         (
-            "ab 50% for 1h and 40 rows and 1 pair until decided max 7d or 9 rows",
+            "ab 50% for 1h and 40 rows and 1 pair until decided max 7d or 90 rows",
             Step(
                 kind=StepKind.AB,
                 weight=0.5,
@@ -52,11 +52,14 @@ def test_what_is_no_span(text):
                 pairs=1,
                 until_decided=True,
                 max_seconds=604_800,
-                max_rows=9,
+                max_rows=90,
             ),
         ),
         ("100%", Step(kind=StepKind.FULL, weight=1.0)),
         ("100% for 0 rows", Step(kind=StepKind.FULL, weight=1.0)),
+        ("canary 5% for 200 labels", Step(kind=StepKind.CANARY, weight=0.05, labels=200)),
+        ("canary 5% with control", Step(kind=StepKind.CANARY, weight=0.05, control=True)),
+        ("ab 50% max 7d then approve", Step(kind=StepKind.AB, weight=0.5, max_seconds=604_800, approval=True)),
         ("bake for 1h", Step(kind=StepKind.BAKE, weight=1.0, seconds=3600)),
     ],
 )
@@ -92,6 +95,16 @@ def test_steps(text, expected):
         "canary -10%",
         "shadow for 1h or 2 rows",
         "canary 10% for 2d for 3d",
+        "canary 10% then",
+        "canary 10% then approve for 2d",
+        "shadow with control",
+        "canary 60% with control",
+        "ab 50% max 10 labels",
+        # Steps that end before they can be left.
+        "canary 10% for 2d max 1d",
+        "canary 10% for 200 rows max 100 rows",
+        "shadow for 200 pairs max 100 rows",
+        "ab 50% for 200 labels until decided max 100 rows",
     ],
 )
 def test_what_is_no_step(text):
@@ -114,6 +127,8 @@ def test_a_rollout_raises_the_share_to_all():
         ("100%", "shadow"),
         ("bake", "100%"),
         ("100%", "bake", "100%"),
+        ("canary 10%", "100%", "100%"),
+        ("canary 10%", "100% then approve"),
     ],
 )
 def test_what_is_no_rollout(texts):

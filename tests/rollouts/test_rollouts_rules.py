@@ -11,14 +11,27 @@ import msgspec
 import numpy as np
 import pytest
 
-from homeostat.records import Policy, Rollout, RolloutState, StepKind, Task, parse_steps
-from homeostat.rollouts.budget import COMPARED, GUARDRAILS
-from homeostat.rollouts.evidence import Comparison, Pairs, compare, compare_within, failure_log_evidence
+from homeostat.errors import InvalidSettings
+from homeostat.records import GuardrailPolicy, Phase, Policy, Rollout, RolloutState, StepKind, Task, parse_steps
+from homeostat.rollouts.budget import COMPARED, GUARDRAILS, check_guardrails
+from homeostat.rollouts.evidence import (
+    Comparison,
+    Measured,
+    Pairs,
+    compare,
+    compare_within,
+    confidence_of,
+    drift_of,
+    failure_log_evidence,
+    fall_log_evidence,
+    precision_of,
+)
 from homeostat.rollouts.rules import (
     Facts,
     arms_of,
     decide,
     evidence_of,
+    phase_of,
     promotion_threshold,
     replay,
     rollback_threshold,
@@ -257,3 +270,154 @@ def test_regression_pairs_use_clipped_errors():
     assert compare(wild).log_better > promotion_threshold(POLICY)
     empty = compare(pairs.since(999))
     assert (empty.pairs, empty.log_better, empty.log_worse) == (0, 0.0, 0.0)
+
+
+def policy_with(rollout_rules: dict[str, object] | None = None, **guardrails: object) -> Policy:
+    return msgspec.structs.replace(
+        POLICY,
+        guardrails=msgspec.structs.replace(LIMITS, **guardrails),
+        rollout=msgspec.structs.replace(POLICY.rollout, **(rollout_rules or {})),
+    )
+
+
+def test_a_guardrail_that_is_off_does_not_act():
+    slow = {"candidate_answered": 200, "candidate_slow": 40}
+    assert decide(rollout(CANARY), facts(rows_in_step=0, **slow), POLICY).rule == "latency"
+    off = policy_with(watch=("accuracy", "errors"))
+    assert decide(rollout(CANARY), facts(rows_in_step=0, **slow), off).kind == "hold"
+    assert decide(rollout(CANARY), facts(overall=WORSE), off).rule == "paired evidence"
+
+
+@pytest.mark.parametrize("name", ["precision", "drift", "confidence"])
+def test_what_is_measured_acts_by_its_own_threshold(name):
+    policy = policy_with(watch=(name,))
+    threshold = rollback_threshold(policy, name)
+    for log, kind in ((threshold - 0.01, "hold"), (threshold, "roll_back")):
+        seen = facts(rows_in_step=0, **{name: Measured(500, 0.4, 0.9, log)})
+        assert decide(rollout(CANARY), seen, policy).kind == kind
+
+
+def test_a_step_that_waits_for_a_person_is_left_once_somebody_agreed():
+    steps = parse_steps(("canary 10% for 1h then approve", "100%"))
+    waiting = rollout(0, steps=steps)
+    assert decide(waiting, facts(), POLICY).reason.startswith("nobody has approved it")
+    assert phase_of(waiting, facts(), POLICY) is Phase.AWAITING_APPROVAL
+    assert phase_of(waiting, facts(now=soon(minutes=5)), POLICY) is Phase.HOLDING
+    # Guardrails act while it waits.
+    assert decide(waiting, facts(overall=WORSE), POLICY).kind == "roll_back"
+    agreed = rollout(0, steps=steps, approved_step=0)
+    assert decide(agreed, facts(), POLICY).kind == "enter"
+    assert decide(agreed, facts(now=soon(minutes=5)), POLICY).kind == "hold"
+    assert decide(rollout(0, steps=steps, approved_step=1), facts(), POLICY).kind == "hold"
+
+
+def test_labelled_rows_and_gateways_hold_a_step():
+    steps = parse_steps(("canary 10% for 200 labels", "100%"))
+    assert decide(rollout(0, steps=steps), facts(labels_in_step=199), POLICY).reason == "199 of 200 labelled rows"
+    assert decide(rollout(0, steps=steps), facts(labels_in_step=200), POLICY).kind == "enter"
+    cold = facts(labels_in_step=200, gateways=4, gateways_ready=3)
+    assert decide(rollout(0, steps=steps), cold, POLICY).kind == "hold"
+    assert phase_of(rollout(0, steps=steps), cold, POLICY) is Phase.WARMING
+    assert phase_of(rollout(0, steps=steps), replace(cold, gateways_ready=0), POLICY) is Phase.PENDING
+
+
+@pytest.mark.parametrize(
+    ("step", "changes", "phase"),
+    [
+        (CANARY, {"rows_in_step": 0}, Phase.HOLDING),
+        (AB, {}, Phase.EVALUATING),
+        (FULL, {}, Phase.PROMOTING),
+        (BAKE, {}, Phase.BAKING),
+    ],
+)
+def test_phases(step, changes, phase):
+    assert phase_of(rollout(step), facts(**changes), POLICY) is phase
+
+
+@pytest.mark.parametrize(
+    ("at_limit", "step", "kind"),
+    [("reject", AB, "reject"), ("hold", AB, "hold"), ("roll_back", AB, "roll_back"), ("roll_back", SHADOW, "reject")],
+)
+def test_past_its_maximum_a_step_does_what_the_policy_says(at_limit, step, kind):
+    late = facts(now=soon(days=3), rows_in_step=500)
+    assert decide(rollout(step), late, policy_with({"at_limit": at_limit})).kind == kind
+
+
+MILD = comparison(2, 13)
+
+
+def test_a_mild_breach_goes_back_a_step_and_at_last_takes_it_back():
+    careful = policy_with({"step_back": True})
+    assert rollback_threshold(careful, error=0.2) < MILD.log_worse < rollback_threshold(careful)
+    assert decide(rollout(AB), facts(overall=MILD), POLICY).kind == "hold"
+    assert decide(rollout(AB), facts(overall=MILD), careful).kind == "step_back"
+    assert decide(rollout(AB), facts(overall=WORSE), careful).kind == "roll_back"
+    # One move at a time: where it has just gone back, the step lasts as long as ever.
+    back = rollout(CANARY, stepped_back=True, step_backs=1)
+    early = facts(overall=MILD, rows_in_step=0)
+    assert decide(back, early, careful).kind == "hold"
+    assert decide(back, facts(overall=MILD), careful).kind == "step_back"
+    assert decide(rollout(AB, step_backs=3), facts(overall=MILD), careful).kind == "roll_back"
+    # It never gives up production by a mild breach, and the shadow has nothing to give.
+    assert decide(rollout(BAKE), facts(overall=MILD, promoted=MILD), careful).kind == "complete"
+    assert decide(rollout(SHADOW), facts(overall=MILD), careful).kind == "hold"
+    stored = json.loads(json.dumps(evidence_of(back, early)))
+    assert replay(stored, rollout(AB), careful) == decide(back, early, careful)
+
+
+def test_a_control_of_the_same_size_keeps_the_entities_of_the_candidate():
+    step = parse_steps(("canary 10% with control", "100%"))[0]
+    arms, shadows = arms_of(rollout(CANARY), step)
+    assert [(arm.name, arm.version, arm.weight) for arm in arms] == [
+        ("stable", 1, 0.8),
+        ("candidate", 2, 0.1),
+        ("control", 1, 0.1),
+    ]
+    assert shadows == ()
+    half = parse_steps(("ab 50% with control", "100%"))[0]
+    assert [arm.name for arm in arms_of(rollout(AB), half)[0]] == ["control", "candidate"]
+    # Where the control is as slow, the machine is to blame.
+    slow = {"candidate_answered": 200, "candidate_slow": 40, "rows_in_step": 0}
+    beside = {"control_answered": 200, "control_slow": 40}
+    assert decide(rollout(CANARY), facts(**slow), POLICY).rule == "latency"
+    assert decide(rollout(CANARY), facts(**slow, **beside), POLICY).kind == "hold"
+
+
+def test_exactly_at_the_margin_there_is_no_evidence():
+    rng = np.random.default_rng(8)
+    runs, rows, margin, level = 400, 3000, 0.02, 0.05
+    share = rng.random((runs, rows))
+    losses, wins = np.cumsum(share < 0.06, axis=1), np.cumsum(share > 0.96, axis=1)
+    crossed = 0
+    for run in range(runs):
+        crossed += any(
+            fall_log_evidence(Comparison(n, int(wins[run, n - 1]), int(losses[run, n - 1]), 0, 0, 0, 0), margin)
+            >= math.log(1 / level)
+            for n in range(100, rows + 1, 100)
+        )
+    assert crossed <= 32  # 20 are expected at most; more than 32 comes up once in two hundred times
+    far = Comparison(2000, 40, 180, 0, 0, 0, 0)
+    assert fall_log_evidence(far, margin) > math.log(1 / 0.008)
+
+
+def test_shares_that_spend_too_much_and_guardrails_that_are_not_are_refused():
+    check_guardrails(GuardrailPolicy(watch=GUARDRAILS))
+    for wrong in ({"watch": ("acuracy",)}, {"accuracy_share": 0.9}, {"accuracy_drop": 2.0}):
+        with pytest.raises(InvalidSettings):
+            check_guardrails(GuardrailPolicy(**wrong))
+
+
+def test_measures_of_one_version_against_its_own_reference():
+    rng = np.random.default_rng(2)
+    reference = rng.beta(0.5, 0.5, 1000)
+    same, unsure, moved = rng.beta(0.5, 0.5, 800), rng.uniform(0.4, 0.6, 800), rng.uniform(0.9, 1.0, 800)
+    assert confidence_of(same, reference, 0.1, binary=True).log_worse < 0
+    assert confidence_of(unsure, reference, 0.1, binary=True).log_worse > 20
+    assert drift_of(same, reference, 0.25).log_worse < 0
+    assert drift_of(moved, reference, 0.25).log_worse > 20
+    assert confidence_of(same, np.array([]), 0.1, binary=True) is None
+    truth = rng.integers(0, 2, 2000)
+    noisy = np.where(rng.random(2000) < 0.3, 1, truth)
+    pairs = Pairs(Task.BINARY, truth, noisy, truth, np.arange(2000), positive=1)
+    assert precision_of(pairs, 0.05).log_worse > 10
+    assert precision_of(replace(pairs, candidate=truth), 0.05).log_worse <= 0

@@ -15,6 +15,8 @@ from homeostat.records import (
     FileEntry,
     Finding,
     GatewayReport,
+    Incident,
+    IncidentEvent,
     KeyReport,
     KeyRole,
     KeyState,
@@ -26,8 +28,10 @@ from homeostat.records import (
     NewKey,
     PolicyReport,
     Promotion,
+    Replay,
     Rollback,
     Rollout,
+    RolloutPage,
     RolloutState,
     RouteReport,
     Run,
@@ -39,6 +43,7 @@ from homeostat.records import (
     StageChange,
     Step,
     StepKind,
+    TakenAgain,
     Task,
     Trigger,
     TriggerKind,
@@ -103,6 +108,11 @@ FINDING = Finding(
     id="f1", model="mail", check="drift", at=AT, verdict=Verdict.HARMED, severity=Severity.HIGH, message="m"
 )
 DECISION = Decision(id="d1", model="mail", at=AT, kind="rollback", actor="ann", reason="r", inputs={"pairs": 4.0})
+REPLAY = Replay(
+    decision=DECISION,
+    again=TakenAgain(kind="roll_back", reason="r", rule="", statistic=None, threshold=None),
+    same=True,
+)
 ARM = Arm(name="production", version=1, weight=1.0)
 ROUTE = next_route(None, "mail", (ARM,), at=AT, reason="first")
 STATUS = ModelStatus(
@@ -133,6 +143,21 @@ EXPERIMENT = Experiment(
 GATEWAY = GatewayReport(name="g", pid=1, started_at=AT, seen_at=AT, routes={"mail": 1})
 PROMOTION = Promotion(version=VERSION, rollout=ROLLOUT)
 ROLLBACK = Rollback(model="mail", production=1, route=4, confirmed=["g"], waiting=[])
+INCIDENT = Incident(
+    id="mail-incident-1",
+    model="mail",
+    state=RolloutState.ROLLED_BACK,
+    from_version=3,
+    to_version=1,
+    route=4,
+    cause="worse",
+    rule="paired evidence",
+    actor="homeostat",
+    opened_at=AT,
+    updated_at=AT,
+    timeline=(IncidentEvent(at=AT, what="cause: worse"),),
+)
+PAGE = RolloutPage(rollout="mail-rollout-1", html="<!doctype html>")
 CHECKED = CheckReport(model="mail", harmed=True, findings=[FINDING])
 VERIFIED = Verification(versions=2, broken={"mail:1": ["model.onnx"]})
 ROUTES = RouteReport(model="mail", routes=[ROUTE], gateways=[GATEWAY])

@@ -25,6 +25,7 @@ CHANGE = SAMPLES["CHANGE"]
 ALERT = SAMPLES["ALERT"]
 RUN = SAMPLES["RUN"]
 ROLLOUT = SAMPLES["ROLLOUT"]
+INCIDENT, PAGE, REPLAY = SAMPLES["INCIDENT"], SAMPLES["PAGE"], SAMPLES["REPLAY"]
 FINDING = SAMPLES["FINDING"]
 DECISION = SAMPLES["DECISION"]
 STATUS = SAMPLES["STATUS"]
@@ -127,6 +128,20 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any, Any, Any]] = [
     ),
     ("pause", lambda c: c.pause("mail", **ONE), "POST", f"{M}/rollouts/pause", ONE, ROLLOUT, ROLLOUT),
     ("resume", lambda c: c.resume("mail", **ONE), "POST", f"{M}/rollouts/resume", ONE, ROLLOUT, ROLLOUT),
+    ("approve", lambda c: c.approve("mail", **ONE), "POST", f"{M}/rollouts/approve", ONE, ROLLOUT, ROLLOUT),
+    (
+        "rollout_report",
+        lambda c: c.rollout_report("mail", "r1"),
+        "GET",
+        f"{M}/rollouts/report?rollout=r1",
+        None,
+        PAGE,
+        PAGE,
+    ),
+    ("incidents", lambda c: c.incidents("mail"), "GET", f"{M}/incidents", None, {"incidents": [INCIDENT]}, [INCIDENT]),
+    ("incident", lambda c: c.incident("mail", "i/1"), "GET", f"{M}/incidents/i%2F1", None, INCIDENT, INCIDENT),
+    ("decision", lambda c: c.decision("d1"), "GET", "/api/v1/decisions/d1", None, DECISION, DECISION),
+    ("replay", lambda c: c.replay("d1"), "GET", "/api/v1/decisions/d1/replay", None, REPLAY, REPLAY),
     ("abort", lambda c: c.abort("mail", **WHO), "POST", f"{M}/rollouts/abort", WHO, ROLLOUT, ROLLOUT),
     ("routes", lambda c: c.routes("mail", limit=2), "GET", f"{M}/routes?limit=2", None, ROUTES, ROUTES),
     (

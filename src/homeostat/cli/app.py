@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from homeostat import __version__
-from homeostat.cli import alert, backtest, context, demo, drift, imports, init, key, model, rollout, serve, watch
+from homeostat.cli import (
+    alert,
+    backtest,
+    context,
+    decision,
+    demo,
+    drift,
+    imports,
+    init,
+    key,
+    model,
+    rollout,
+    serve,
+    watch,
+)
 from homeostat.cli.output import BAD_INPUT, console
 from homeostat.errors import HomeostatError, InvalidInput
 
@@ -23,6 +37,8 @@ app = typer.Typer(
 )
 app.add_typer(model.app, name="model")
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(decision.app, name="decision")
+app.add_typer(decision.incident_app, name="incident")
 app.add_typer(alert.app, name="alert")
 app.add_typer(key.app, name="key")
 app.command("backtest")(backtest.backtest)

@@ -1,19 +1,20 @@
-"""`homeostat rollout`: start, status, pause, resume, abort."""
+"""`homeostat rollout`: start, status, pause, resume, approve, abort, report."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from homeostat.cli import context
 from homeostat.cli.context import JsonOption, ModelArgument, ReasonOption, ServerOption, VersionArgument
-from homeostat.cli.output import console, moment, print_json, table
+from homeostat.cli.output import check_report, console, moment, print_json, table, write_report
 
 if TYPE_CHECKING:
     from homeostat.records import Rollout
 
-app = typer.Typer(help="Rollouts: start, status, pause, resume, abort.", no_args_is_help=True)
+app = typer.Typer(help="Rollouts: start, status, pause, resume, approve, abort, report.", no_args_is_help=True)
 
 
 @app.command("start")
@@ -46,14 +47,15 @@ def status(model: ModelArgument, server: ServerOption = None, json: JsonOption =
         [
             rollout.id,
             f"{rollout.baseline} → {rollout.candidate}",
-            rollout.state.value,
+            rollout.state.value.replace("_", " "),
             rollout.current.kind.value,
+            "" if rollout.phase is None else rollout.phase.value.replace("_", " "),
             moment(rollout.created_at),
             rollout.outcome or rollout.reason,
         ]
         for rollout in rollouts
     ]
-    console().print(table("", ["rollout", "versions", "state", "step", "began", "why"], rows))
+    console().print(table("", ["rollout", "versions", "state", "step", "phase", "began", "why"], rows))
 
 
 @app.command("pause")
@@ -70,6 +72,33 @@ def resume(model: ModelArgument, server: ServerOption = None, json: JsonOption =
     with context.control_plane(server) as plane:
         rollout = plane.resume(model, actor=context.actor())
     _say(rollout, json=json)
+
+
+@app.command("approve")
+def approve(model: ModelArgument, server: ServerOption = None, json: JsonOption = False) -> None:
+    """Let a rollout leave its step, which waits for a person."""
+    with context.control_plane(server) as plane:
+        rollout = plane.approve(model, actor=context.actor())
+    _say(rollout, json=json)
+
+
+@app.command("report")
+def report(
+    model: ModelArgument,
+    rollout: Annotated[str | None, typer.Option("--rollout", help="The rollout's id; the newest, else.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("rollout.html"),
+    server: ServerOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write an HTML page of a rollout: its interval, traffic, arms and decisions."""
+    check_report(output)
+    with context.control_plane(server) as plane:
+        page = plane.rollout_report(model, rollout)
+    write_report(lambda path: path.write_text(page.html, encoding="utf-8"), output)
+    if json:
+        print_json({"rollout": page.rollout, "report": str(output)})
+    else:
+        console().print(f"The report of {page.rollout} is in {output}.", markup=False)
 
 
 @app.command("abort")

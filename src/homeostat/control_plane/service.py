@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from homeostat.alerts.service import Alerts
 from homeostat.control_plane.registration import register_files
-from homeostat.controllers.confirmation import wait_for_gateways
+from homeostat.control_plane.releases import ReleasesPlane
 from homeostat.controllers.tally import Tally
 from homeostat.errors import Conflict, IntegrityError, InvalidInput, NotServing, UnknownRecord
 from homeostat.feedback.labels import accept_labels
@@ -37,7 +37,6 @@ from homeostat.records import (
     PolicyReport,
     PredictionsAccepted,
     Promotion,
-    Rollback,
     Rollout,
     Route,
     RouteReport,
@@ -62,7 +61,7 @@ POLL_SECONDS = 0.2
 QUALITY_CHECKS = ("performance daily", "performance 7 days", "performance 30 days")
 
 
-class ControlPlaneService:
+class ControlPlaneService(ReleasesPlane):
     """Implements `ports.ControlPlane` over the services of one process.
 
     `tick` lets the controllers do what is due, of one model or of all; `tally` counts a model's log; `on_route` makes
@@ -222,46 +221,7 @@ class ControlPlaneService:
                     self._on_integrity_error(error)
         return Verification(versions=len(versions), broken=broken)
 
-    # Traffic
-    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> Rollback:
-        policy = self._settings.policy_of(model)
-        number = self._rollouts.roll_back(model, policy, to=to, at=self._clock.now(), actor=actor, reason=reason)
-        route, (confirmed, waiting) = self._carried_out(model)
-        return Rollback(model=model, production=number, route=route, confirmed=confirmed, waiting=waiting)
-
-    def _carried_out(self, model: str) -> tuple[int, tuple[list[str], list[str]]]:
-        self._on_route(model)
-        with self._store.read() as transaction:
-            route = latest_route(transaction, model)
-        number = 0 if route is None else route.number
-        return number, wait_for_gateways(self._store, model, number, is_gone=self._is_gone)
-
-    def rollouts(self, model: str) -> list[Rollout]:
-        self._registry.model(model)
-        return self._rollouts.list(model)
-
-    def start_rollout(self, model: str, number: int, *, actor: str, reason: str) -> Rollout:
-        self._registry.version(model, number)
-        policy = self._settings.policy_of(model)
-        rollout = self._rollouts.start(model, number, policy, at=self._clock.now(), reason=reason, actor=actor)
-        self._on_route(model)
-        return rollout
-
-    def pause(self, model: str, *, actor: str) -> Rollout:
-        self._registry.model(model)
-        return self._rollouts.pause(model, at=self._clock.now(), actor=actor)
-
-    def resume(self, model: str, *, actor: str) -> Rollout:
-        self._registry.model(model)
-        return self._rollouts.resume(model, at=self._clock.now(), actor=actor)
-
-    def abort(self, model: str, *, actor: str, reason: str) -> Rollout:
-        self._registry.model(model)
-        policy = self._settings.policy_of(model)
-        rollout = self._rollouts.abort(model, policy, at=self._clock.now(), actor=actor, reason=reason)
-        self._carried_out(model)
-        return rollout
-
+    # Traffic: the rest is `ReleasesPlane`'s
     def experiments(self, model: str) -> list[Experiment]:
         rollouts = self.rollouts(model)
         live = self._tally(model).evidence

@@ -15,6 +15,7 @@ from homeostat.ports import PredictionLog
 from homeostat.records import LabelBlock, PredictionBlock, Task
 
 NONE = -1
+CONTROL = "control"
 FIRST_CAPACITY = 1024
 
 
@@ -25,7 +26,7 @@ class Rows:
     For classification `output` and `label` are class codes (`NONE` where absent); for regression `score` and
     `value` are compared, and `label` is 0 where a value is known. `by_label` lists the labelled rows' positions in the
     order in which their first labels came. `beside` holds what other versions gave for the same rows, as codes and
-    scores.
+    scores. `in_control` is 1 for the rows of a rollout's control of the candidate's size.
     """
 
     classes: tuple[str, ...]
@@ -39,6 +40,7 @@ class Rows:
     by_label: npt.NDArray[np.int64]
     label_time: npt.NDArray[np.int64]
     beside: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
+    in_control: npt.NDArray[np.int64] | None = None
 
     @property
     def count(self) -> int:
@@ -87,6 +89,8 @@ class JoinedLog:
         for name in ("score", "latency", "value"):
             self._floats[name] = np.empty(0, dtype=np.float64)
 
+        self._integers["in_control"] = np.empty(0, dtype=np.int64)
+
     def follow(self) -> None:
         """Read what was appended since the last call."""
         for sequence, block in self._log.blocks_after(self._model, self._block_sequence):
@@ -132,6 +136,7 @@ class JoinedLog:
             by_label=self._by_label[: self._orders],
             label_time=ints["label_time"][:n],
             beside=beside,
+            in_control=ints["in_control"][:n],
         )
 
     def ids(self) -> list[str]:
@@ -167,6 +172,7 @@ class JoinedLog:
         self._integers["event_time"][here] = block.event_time.astype(np.int64)
         self._integers["version"][here] = block.version
         self._integers["output"][here] = self._codes(block.output)
+        self._integers["in_control"][here] = block.arm == CONTROL
         self._floats["score"][here] = block.score
         self._floats["latency"][here] = block.latency_ms
         for offset, id_ in enumerate(block.ids):

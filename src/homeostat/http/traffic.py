@@ -8,7 +8,17 @@ from homeostat.errors import Conflict, UnknownModel, UnknownRecord, UnknownVersi
 from homeostat.http.control_bodies import ActorBody, OrderBody, RollbackBody, RolloutBody
 from homeostat.http.operations import API, LIMIT, MODEL, ONE, Operation, Parameter, Request
 from homeostat.ports import ControlPlane
-from homeostat.records import Alert, Experiment, Rollback, Rollout, RouteReport
+from homeostat.records import (
+    Alert,
+    Decision,
+    Experiment,
+    Incident,
+    Replay,
+    Rollback,
+    Rollout,
+    RolloutPage,
+    RouteReport,
+)
 
 
 def traffic_operations(control: ControlPlane) -> list[Operation]:
@@ -106,6 +116,17 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
         ),
         Operation(
             "POST",
+            f"{ONE}/rollouts/approve",
+            "Let a rollout leave a step that waits for approval",
+            lambda r: control.approve(r.path["model"], actor=r.actor(r.body.actor)),
+            Rollout,
+            tag,
+            body=ActorBody,
+            body_required=False,
+            **whose,
+        ),
+        Operation(
+            "POST",
             f"{ONE}/rollouts/abort",
             "End a rollout, with all traffic on the version before",
             lambda r: control.abort(r.path["model"], actor=r.actor(r.body.actor), reason=r.body.reason),
@@ -114,6 +135,68 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
             body=OrderBody,
             body_required=False,
             **whose,
+        ),
+        *_history_operations(control),
+    ]
+
+
+def _history_operations(control: ControlPlane) -> list[Operation]:
+    """What was done about traffic, and why."""
+    tag = "traffic"
+    decision = Parameter("decision", "The decision's id.")
+    errors = (UnknownModel, UnknownRecord)
+    return [
+        Operation(
+            "GET",
+            f"{ONE}/rollouts/report",
+            "The report of a rollout, as HTML",
+            lambda r: control.rollout_report(r.path["model"], r.query.get("rollout")),
+            RolloutPage,
+            tag,
+            parameters=(MODEL,),
+            query=(Parameter("rollout", "The rollout's id; the newest, else."),),
+            errors=errors,
+        ),
+        Operation(
+            "GET",
+            f"{ONE}/incidents",
+            "The rollbacks of a model, with causes and timelines",
+            lambda r: {"incidents": control.incidents(r.path["model"])},
+            list[Incident],
+            tag,
+            wrapped="incidents",
+            parameters=(MODEL,),
+            errors=(UnknownModel,),
+        ),
+        Operation(
+            "GET",
+            f"{ONE}/incidents/{{incident}}",
+            "One incident",
+            lambda r: control.incident(r.path["model"], r.path["incident"]),
+            Incident,
+            tag,
+            parameters=(MODEL, Parameter("incident", "The incident's id.")),
+            errors=errors,
+        ),
+        Operation(
+            "GET",
+            f"{API}/decisions/{{decision}}",
+            "One decision, with all that it was taken on",
+            lambda r: control.decision(r.path["decision"]),
+            Decision,
+            tag,
+            parameters=(decision,),
+            errors=(UnknownRecord,),
+        ),
+        Operation(
+            "GET",
+            f"{API}/decisions/{{decision}}/replay",
+            "Take a decision again",
+            lambda r: control.replay(r.path["decision"]),
+            Replay,
+            tag,
+            parameters=(decision,),
+            errors=(UnknownRecord, Conflict),
         ),
     ]
 

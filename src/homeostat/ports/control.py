@@ -16,6 +16,7 @@ from homeostat.records import (
     Decision,
     Experiment,
     Finding,
+    Incident,
     KeyReport,
     KeyRole,
     LabelsAccepted,
@@ -26,8 +27,10 @@ from homeostat.records import (
     PolicyReport,
     PredictionsAccepted,
     Promotion,
+    Replay,
     Rollback,
     Rollout,
+    RolloutPage,
     RouteReport,
     Run,
     Stage,
@@ -167,8 +170,32 @@ class ControlPlane(Protocol):
         """Go on with a paused rollout."""
         ...
 
+    def approve(self, model: str, *, actor: str) -> Rollout:
+        """Let a rollout leave a step that waits for a person's approval."""
+        ...
+
     def abort(self, model: str, *, actor: str, reason: str) -> Rollout:
         """End a rollout, with all traffic on the version that was there before."""
+        ...
+
+    def rollout_report(self, model: str, rollout: str | None = None) -> RolloutPage:
+        """The report of a rollout, or of the newest one."""
+        ...
+
+    def incidents(self, model: str) -> list[Incident]:
+        """The rollbacks of a model with their causes and timelines, oldest first."""
+        ...
+
+    def incident(self, model: str, incident: str) -> Incident:
+        """One of them."""
+        ...
+
+    def decision(self, decision: str) -> Decision:
+        """One decision, with all that it was taken on."""
+        ...
+
+    def replay(self, decision: str) -> Replay:
+        """Take a decision again from its record."""
         ...
 
     def routes(self, model: str, *, limit: int = 100) -> RouteReport:

@@ -107,6 +107,32 @@ class Rollback(Reply, frozen=True, kw_only=True):
     route: int
     confirmed: list[str]
     waiting: list[str]
+    incident: str | None = None
+
+
+class TakenAgain(Reply, frozen=True, kw_only=True):
+    """What the rules say of a decision's recorded facts now."""
+
+    kind: str
+    reason: str
+    rule: str
+    statistic: float | None
+    threshold: float | None
+
+
+class Replay(Reply, frozen=True, kw_only=True):
+    """A decision as it was recorded and as it is taken again, and whether both are the same."""
+
+    decision: Decision
+    again: TakenAgain
+    same: bool
+
+
+class RolloutPage(Reply, frozen=True, kw_only=True):
+    """The report of a rollout, as one HTML page that needs nothing else."""
+
+    rollout: str
+    html: str
 
 
 class CheckReport(Reply, frozen=True, kw_only=True):

@@ -20,15 +20,15 @@ class Incidents:
     def __init__(self, store: ControlStore) -> None:
         self._store = store
 
-    def list(self, model: str) -> list[Incident]:
-        """All incidents of a model, oldest first."""
-        with self._store.read() as transaction:
-            return transaction.list(Incident, model=model)
-
     def open(self, model: str) -> list[Incident]:
         """Those that are followed up, or whose end nobody was told of."""
         with self._store.read() as transaction:
             return transaction.list(Incident, model=model, states=OPEN)
+
+    def list(self, model: str) -> list[Incident]:
+        """All incidents of a model, oldest first."""
+        with self._store.read() as transaction:
+            return transaction.list(Incident, model=model)
 
     def get(self, model: str, incident: str) -> Incident:
         """One incident. Raises `UnknownRecord`."""

@@ -49,7 +49,6 @@ class Facts:
     gateways_ready: int = 0
     control_answered: int = 0
     control_slow: int = 0
-    control_failures: int = 0
     precision: Measured | None = None
     drift: Measured | None = None
     confidence: Measured | None = None
@@ -185,13 +184,13 @@ def _rate_breach(name: str, facts: Facts, judged: Comparison, policy: Policy, th
 
 
 def _service_breach(name: str, facts: Facts, policy: Policy, threshold: float) -> Action | None:
-    """Errors and latency. Where the control of the same size breaks the same limit, the candidate is not the cause."""
+    """Errors and latency. Where a control of the same size is as slow, the candidate is not the cause."""
     rules = policy.guardrails
     if facts.candidate_rows + facts.candidate_failures < rules.minimum_rows:
         return None
     if name == "errors":
         evidence = failure_log_evidence(facts.candidate_rows, facts.candidate_failures, rules.error_rate)
-        beside = failure_log_evidence(facts.control_answered, facts.control_failures, rules.error_rate)
+        beside = 0.0
         rate = facts.candidate_failures / max(facts.candidate_rows + facts.candidate_failures, 1)
         words, rule = f"{rate:.1%} of the candidate's rows failed", "error rate"
     else:

@@ -24,6 +24,7 @@ from homeostat.records import (
     Decision,
     Experiment,
     Finding,
+    Incident,
     KeyReport,
     KeyRole,
     LabelsAccepted,
@@ -36,8 +37,10 @@ from homeostat.records import (
     PredictionBatch,
     PredictionsAccepted,
     Promotion,
+    Replay,
     Rollback,
     Rollout,
+    RolloutPage,
     RouteReport,
     Run,
     Stage,
@@ -328,10 +331,34 @@ class Client:
         """Go on with a paused rollout."""
         return self._transport.order(Rollout, self._path(model, "/rollouts/resume"), {"actor": actor})
 
+    def approve(self, model: str, *, actor: str) -> Rollout:
+        """Let a rollout leave a step that waits for a person's approval."""
+        return self._transport.order(Rollout, self._path(model, "/rollouts/approve"), {"actor": actor})
+
     def abort(self, model: str, *, actor: str, reason: str) -> Rollout:
         """End a rollout, with all traffic on the version that was there before."""
         body = {"reason": reason, "actor": actor}
         return self._transport.order(Rollout, self._path(model, "/rollouts/abort"), body, long=True)
+
+    def rollout_report(self, model: str, rollout: str | None = None) -> RolloutPage:
+        """The report of a rollout, or of the newest one."""
+        return self._transport.ask(RolloutPage, self._path(model, "/rollouts/report"), rollout=rollout)
+
+    def incidents(self, model: str) -> list[Incident]:
+        """The rollbacks of a model with their causes and timelines, oldest first."""
+        return self._transport.ask_part(list[Incident], "incidents", self._path(model, "/incidents"))
+
+    def incident(self, model: str, incident: str) -> Incident:
+        """One of them."""
+        return self._transport.ask(Incident, self._path(model, f"/incidents/{quote(incident, safe='')}"))
+
+    def decision(self, decision: str) -> Decision:
+        """One decision, with all that it was taken on."""
+        return self._transport.ask(Decision, f"{API}/decisions/{quote(decision, safe='')}")
+
+    def replay(self, decision: str) -> Replay:
+        """Take a decision again from its record."""
+        return self._transport.ask(Replay, f"{API}/decisions/{quote(decision, safe='')}/replay")
 
     def routes(self, model: str, *, limit: int = 100) -> RouteReport:
         """The latest routes of a model, and what each gateway serves."""

@@ -1,0 +1,128 @@
+"""The part of the control plane that changes traffic: rollouts, rollbacks, incidents, and decisions taken again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+
+from homeostat.control_plane.rollout_report import rollout_report
+from homeostat.controllers.confirmation import wait_for_gateways
+from homeostat.errors import Conflict, UnknownRecord
+from homeostat.journal import latest_route
+from homeostat.ports import Clock, ControlStore, PredictionLog
+from homeostat.records import (
+    Decision,
+    GatewayReport,
+    Incident,
+    Replay,
+    Rollback,
+    Rollout,
+    RolloutPage,
+    RolloutState,
+)
+from homeostat.registry.service import Registry
+from homeostat.rollouts.following_up import Aftermath
+from homeostat.rollouts.incidents import Incidents
+from homeostat.rollouts.replaying import find_decision, replay_decision
+from homeostat.rollouts.service import Rollouts
+from homeostat.settings import Settings
+
+
+class ReleasesPlane:
+    """What `ControlPlaneService` does about traffic, over the services that it holds."""
+
+    _settings: Settings
+    _clock: Clock
+    _store: ControlStore
+    _log: PredictionLog
+    _registry: Registry
+    _rollouts: Rollouts
+    _on_route: Callable[[str], None]
+    _is_gone: Callable[[GatewayReport], bool]
+
+    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> Rollback:
+        policy = self._settings.policy_of(model)
+        number = self._rollouts.roll_back(model, policy, to=to, at=self._clock.now(), actor=actor, reason=reason)
+        route, (confirmed, waiting) = self._carried_out(model)
+        incidents = Incidents(self._store)
+        incident = next((one for one in reversed(incidents.open(model)) if one.route == route), None)
+        if incident is not None and incident.state is RolloutState.ROLLING_BACK and not waiting:
+            # Where the controllers saw the same first, theirs holds.
+            with suppress(Conflict):
+                facts = Aftermath(self._clock.now(), tuple(confirmed), (), production=number)
+                incidents.advance(incident, facts, policy)
+        return Rollback(
+            model=model,
+            production=number,
+            route=route,
+            confirmed=confirmed,
+            waiting=waiting,
+            incident=None if incident is None else incident.id,
+        )
+
+    def _carried_out(self, model: str) -> tuple[int, tuple[list[str], list[str]]]:
+        self._on_route(model)
+        with self._store.read() as transaction:
+            route = latest_route(transaction, model)
+        number = 0 if route is None else route.number
+        return number, wait_for_gateways(self._store, model, number, is_gone=self._is_gone)
+
+    def rollouts(self, model: str) -> list[Rollout]:
+        self._registry.model(model)
+        return self._rollouts.list(model)
+
+    def start_rollout(self, model: str, number: int, *, actor: str, reason: str) -> Rollout:
+        self._registry.version(model, number)
+        policy = self._settings.policy_of(model)
+        rollout = self._rollouts.start(model, number, policy, at=self._clock.now(), reason=reason, actor=actor)
+        self._on_route(model)
+        return rollout
+
+    def pause(self, model: str, *, actor: str) -> Rollout:
+        self._registry.model(model)
+        return self._rollouts.pause(model, at=self._clock.now(), actor=actor)
+
+    def resume(self, model: str, *, actor: str) -> Rollout:
+        self._registry.model(model)
+        return self._rollouts.resume(model, at=self._clock.now(), actor=actor)
+
+    def approve(self, model: str, *, actor: str) -> Rollout:
+        self._registry.model(model)
+        return self._rollouts.approve(model, at=self._clock.now(), actor=actor)
+
+    def abort(self, model: str, *, actor: str, reason: str) -> Rollout:
+        self._registry.model(model)
+        policy = self._settings.policy_of(model)
+        rollout = self._rollouts.abort(model, policy, at=self._clock.now(), actor=actor, reason=reason)
+        self._carried_out(model)
+        return rollout
+
+    def rollout_report(self, model: str, rollout: str | None = None) -> RolloutPage:
+        task = self._registry.model(model).task
+        known = self._rollouts.list(model)
+        found = next((one for one in reversed(known) if rollout in (None, one.id)), None)
+        if found is None:
+            raise UnknownRecord(kind="rollout", key=rollout or model)
+        baseline = self._registry.version(model, found.baseline)
+        policy = self._settings.policy_of(model)
+        html = rollout_report(self._store, self._log, task, found, baseline, policy, now=self._clock.now())
+        return RolloutPage(rollout=found.id, html=html)
+
+    def incidents(self, model: str) -> list[Incident]:
+        self._registry.model(model)
+        return Incidents(self._store).list(model)
+
+    def incident(self, model: str, incident: str) -> Incident:
+        self._registry.model(model)
+        return Incidents(self._store).get(model, incident)
+
+    def decision(self, decision: str) -> Decision:
+        return find_decision(self._store, decision)
+
+    def replay(self, decision: str) -> Replay:
+        found = replay_decision(self._store, find_decision(self._store, decision))
+        # The facts are long, and the decision itself has them.
+        inputs = {name: value for name, value in found.decision.inputs.items() if name != "facts"}
+        return msgspec.structs.replace(found, decision=msgspec.structs.replace(found.decision, inputs=inputs))

@@ -1,0 +1,181 @@
+"""A rollout as one HTML page that needs nothing else: its interval, its traffic, its arms, and every decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from homeostat.reports.charts.scale import Linear, ticks
+from homeostat.reports.charts.svg import line_path, picture, tag
+from homeostat.reports.format import clipped, number, utc
+
+WIDTH, HEIGHT = 880.0, 240.0
+LEFT, RIGHT, TOP, BOTTOM = 64.0, 20.0, 16.0, 206.0
+MOST_MARKS = 200
+WORDS = 400
+
+
+@dataclass(frozen=True)
+class StoryMark:
+    """A decision about the rollout, at seconds of UTC."""
+
+    at: float
+    kind: str
+    words: str
+    actor: str
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Rows that each arm answered, in equal spans of time from `start` to `end` (seconds of UTC)."""
+
+    start: float
+    end: float
+    candidate: Sequence[int]
+    baseline: Sequence[int]
+
+
+@dataclass(frozen=True)
+class ArmFigures:
+    """What one version did in the rollout; `quality` is on the labelled rows that it answered itself."""
+
+    name: str
+    version: int
+    answered: int
+    labelled: int
+    failed: int
+    quality: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+@dataclass(frozen=True)
+class RolloutStory:
+    """All that the page shows. After `pairs` labelled pairs the gain lay between `low` and `high`."""
+
+    title: str
+    state: str
+    step: str
+    reason: str
+    outcome: str
+    began: float
+    ended: float
+    pairs: Sequence[int]
+    gain: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    metric: str
+    error: float
+    traffic: Traffic
+    arms: Sequence[ArmFigures]
+    marks: Sequence[StoryMark]
+    incident: Sequence[tuple[float, str]]
+
+
+def render_rollout(story: RolloutStory) -> str:
+    """The page. Every word of the story is escaped; the page has no script, and loads nothing."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    marks = list(story.marks)[-MOST_MARKS:]
+    return environment.get_template("rollout.html.j2").render(
+        story=story,
+        interval=interval_chart(story) if len(story.pairs) > 1 else None,
+        last=_last(story),
+        traffic=traffic_chart(story, marks),
+        marks=[
+            (index + 1, _when(mark.at), mark.kind, mark.actor, clipped(mark.words, WORDS))
+            for index, mark in enumerate(marks)
+        ],
+        left_out=len(story.marks) - len(marks),
+        incident=[(_when(at), clipped(words, WORDS)) for at, words in story.incident],
+        began=_when(story.began),
+        ended=_when(story.ended),
+        outcome=clipped(story.outcome, WORDS),
+        reason=clipped(story.reason, WORDS),
+        number=number,
+    )
+
+
+def interval_chart(story: RolloutStory) -> Markup:
+    """The gain over labelled pairs with the interval that holds at every look."""
+    bound = max(0.02, min(1.0, 1.05 * max(abs(value) for value in (*story.gain, story.low[-1], story.high[-1]))))
+    bound = min(1.0, max(bound, 4 * max(abs(story.low[-1]), abs(story.high[-1])) / 2))
+    x = Linear(0.0, float(max(story.pairs)), LEFT, WIDTH - RIGHT)
+    y = Linear(-bound, bound, BOTTOM, TOP)
+    body = []
+    for value in ticks(-bound, bound, 5):
+        at = y(value)
+        body.append(tag("path", d=f"M{LEFT} {at:.1f}H{WIDTH - RIGHT}", class_="zero" if value == 0 else "grid"))
+        body.append(tag("text", f"{100 * value:+.3g}", x=LEFT - 6, y=at + 4, class_="end"))
+    body += [tag("text", f"{value:,.0f}", x=x(value), y=BOTTOM + 18, class_="mid") for value in ticks(0.0, x.high, 6)]
+    places = [x(float(count)) for count in story.pairs]
+    low, high = ([y(max(-bound, min(bound, value))) for value in part] for part in (story.low, story.high))
+    band = line_path([*places, *reversed(places)], [*low, *reversed(high)]) + "Z"
+    body += [
+        tag("path", d=band, class_="band"),
+        tag("path", d=line_path(places, low), class_="edge"),
+        tag("path", d=line_path(places, high), class_="edge"),
+        tag("path", d=line_path(places, [y(max(-bound, min(bound, value))) for value in story.gain]), class_="gain"),
+        tag("text", "labelled pairs", x=(LEFT + WIDTH - RIGHT) / 2, y=BOTTOM + 33, class_="mid faint"),
+    ]
+    return picture("interval", "Gain of the candidate", _last(story), WIDTH, HEIGHT, *body)
+
+
+def traffic_chart(story: RolloutStory, marks: Sequence[StoryMark]) -> Markup:
+    """Rows answered by each arm over time, stacked, with a numbered line for every decision."""
+    seen = story.traffic
+    most = max([a + b for a, b in zip(seen.candidate, seen.baseline, strict=True)] or [1])
+    x = Linear(seen.start, max(seen.end, seen.start + 1), LEFT, WIDTH - RIGHT)
+    y = Linear(0.0, float(max(most, 1)), BOTTOM, TOP + 14)
+    wide = (WIDTH - RIGHT - LEFT) / max(len(seen.candidate), 1)
+    body = []
+    for value in ticks(0.0, y.high, 4):
+        body.append(tag("path", d=f"M{LEFT} {y(value):.1f}H{WIDTH - RIGHT}", class_="grid"))
+        body.append(tag("text", number(value), x=LEFT - 6, y=y(value) + 4, class_="end"))
+    for index, (new, old) in enumerate(zip(seen.candidate, seen.baseline, strict=True)):
+        left = LEFT + index * wide
+        for count, below, look in ((old, 0, "old"), (new, old, "new")):
+            if count:
+                top, base = y(float(below + count)), y(float(below))
+                body.append(tag("rect", x=left, y=top, width=max(wide - 1, 0.5), height=base - top, class_=look))
+    for index, mark in enumerate(marks):
+        at = x(min(max(mark.at, x.low), x.high))
+        body.append(
+            tag(
+                "path",
+                d=f"M{at:.1f} {TOP + 2}V{BOTTOM}",
+                class_=f"mark {'bad' if 'roll' in mark.kind and 'rollout' not in mark.kind else 'fine'}",
+            )
+        )
+        body.append(tag("text", str(index + 1), x=at, y=TOP - 2, class_="mid"))
+    for share in (0.0, 0.5, 1.0):
+        at = x.low + share * (x.high - x.low)
+        place = {0.0: "start", 0.5: "mid", 1.0: "end"}[share]
+        body.append(tag("text", _when(at), x=x(at), y=BOTTOM + 18, class_=place))
+    total_new, total_old = sum(seen.candidate), sum(seen.baseline)
+    words = f"The candidate answered {total_new:,} rows and the baseline {total_old:,}."
+    return picture("traffic", "Traffic by arm", words, WIDTH, HEIGHT, *body)
+
+
+def _last(story: RolloutStory) -> str:
+    if not story.pairs:
+        return "No interval: there are no labelled pairs, or the model predicts values."
+    return (
+        f"After {story.pairs[-1]:,} labelled pairs the candidate's {story.metric} is "
+        f"{100 * story.gain[-1]:+.2f} points off the baseline's, and between {100 * story.low[-1]:+.2f} and "
+        f"{100 * story.high[-1]:+.2f} with {1 - story.error:.0%} confidence at every look."
+    )
+
+
+def _when(at: float) -> str:
+    return utc(at).strftime("%Y-%m-%d %H:%M")
