@@ -7,12 +7,12 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pyth
 # `make test TESTS=tests/stats` runs a part.
 TESTS ?=
 WORKERS ?= auto
-# `make bench-serving BENCH=--quick` measures for a shorter time.
+# `make bench-serving BENCH=--quick` measures for a shorter time; so does bench-releases.
 BENCH ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow e2e check lint format types imports docs docs-serve docs-settings bench bench-drift bench-serving bench-statistics requirements clean
+.PHONY: help setup demo test test-slow e2e check lint format types imports docs docs-serve docs-settings bench bench-drift bench-releases bench-serving bench-statistics requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,9 @@ bench-drift: setup ## time comparisons beside sorting the same columns
 
 bench-serving: setup ## serve the same model with Homeostat and others, and write docs/serving-speed.md (about 25 minutes)
 	@$(BIN)/python -m benchmarks.serving $(BENCH)
+
+bench-releases: setup ## simulate rollouts, time rollbacks under load, and write docs/releases-measured.md (about 15 minutes)
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.releases $(BENCH)
 
 bench: setup ## run the other benchmarks
 	@for script in benchmarks/backtest_speed.py benchmarks/log_speed.py; do \
