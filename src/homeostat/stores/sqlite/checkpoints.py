@@ -14,8 +14,9 @@ import threading
 
 from homeostat.stores.sqlite.database import Connection, Database
 
-# So many commits, or bytes of what they wrote, are some megabytes of journal.
-COMMITS, BYTES = 250, 4 * 2**20
+# So many commits, or bytes of what they wrote, are some megabytes of journal: little enough that whoever answers
+# meanwhile does not notice, and enough that the disk is not asked to sync for each commit.
+COMMITS, BYTES = 100, 4 * 2**20
 # 64 MB of journal before a commit has to begin it anew. What is longer is only read more slowly after a kill.
 LOG_JOURNAL_PAGES = 16_000
 _LOG = logging.getLogger("homeostat.stores")
