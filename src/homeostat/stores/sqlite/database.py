@@ -62,8 +62,16 @@ class Connection(sqlite3.Connection):
 class Database:
     """One file. Reading connections are kept and lent; each is used by one thread at a time."""
 
-    def __init__(self, path: Path, *, durability: str, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: str,
+        busy_seconds: float = BUSY_SECONDS,
+        journal_pages: int = JOURNAL_PAGES,
+    ) -> None:
         self.path = path
+        self._journal_pages = journal_pages
         self._file, self._journal = str(path), f"{path}-wal"
         self._synchronous = "FULL" if durability == "power" else "NORMAL"
         self._busy_seconds = busy_seconds
@@ -90,7 +98,7 @@ class Database:
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute(f"PRAGMA synchronous={self._synchronous}")
-                connection.execute(f"PRAGMA wal_autocheckpoint={JOURNAL_PAGES}")
+                connection.execute(f"PRAGMA wal_autocheckpoint={self._journal_pages}")
                 connection.file = _identity(self._file)
             except BaseException:
                 connection.close()

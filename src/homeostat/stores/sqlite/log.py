@@ -18,6 +18,7 @@ from homeostat.stores.overflow import Overflow, Policy, SpilledBlock
 from homeostat.stores.parquet import SealedReader, hour_folder, remove_leftovers, write_sealed
 from homeostat.stores.spill import SpillFolder
 from homeostat.stores.sqlite import tables
+from homeostat.stores.sqlite.checkpoints import LOG_JOURNAL_PAGES, Checkpoints
 from homeostat.stores.sqlite.database import Database, is_busy
 from homeostat.stores.sqlite.writer import WAIT_SECONDS, GroupWriter
 
@@ -54,13 +55,17 @@ class SqlitePredictionLog:
         self._folder = sealed_folder
         self._sealed = SealedReader(sealed_folder)
         self._sealing_lock = threading.Lock()
-        self._database = Database(path, durability=durability, busy_seconds=wait_seconds)
+        self._database = Database(
+            path, durability=durability, busy_seconds=wait_seconds, journal_pages=LOG_JOURNAL_PAGES
+        )
+        self._checkpoints = Checkpoints(self._database)
         self._writer = GroupWriter(
             self._database,
             _not_written,
             wait_seconds=wait_seconds,
             most_jobs=queue_appends,
             most_bytes=queue_bytes,
+            on_commit=self._checkpoints.committed,
         )
         self._counts = threading.Lock()
         self.counted: Counter[str] = Counter()
@@ -348,6 +353,7 @@ class SqlitePredictionLog:
     def close(self) -> None:
         """Write what waits, and close the file. Calls after it raise `StorageFailed`."""
         self._overflow.close()
+        self._checkpoints.close()
         self._writer.close()
         self._database.close()
 

@@ -45,7 +45,8 @@ class GroupWriter:
     """Commits jobs in the order in which they were handed in. Work may be done twice, the first time in vain.
 
     A job that fails is undone alone; a transaction that can't be begun or committed fails all of its jobs. At most
-    `most_jobs` and `most_bytes` wait, and none longer than `wait_seconds` before somebody takes it up.
+    `most_jobs` and `most_bytes` wait, and none longer than `wait_seconds` before somebody takes it up. `on_commit` is
+    told of each commit, with about how many bytes it had.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class GroupWriter:
         wait_seconds: float = WAIT_SECONDS,
         most_jobs: int | None = None,
         most_bytes: int | None = None,
+        on_commit: Callable[[int], None] = lambda _size: None,
     ) -> None:
         self._database = database
+        self._on_commit = on_commit
         self._describe = describe
         self._wait_seconds = wait_seconds
         self._most_jobs, self._most_bytes = most_jobs, most_bytes
@@ -189,6 +192,7 @@ class GroupWriter:
                 raise
         else:
             if not self._database.is_displaced(self._connection):
+                self._on_commit(sum(job.size for job in group))
                 return
         # Somebody deleted the file. What was just committed may be in the old one alone: it is written again, and
         # rows that were saved from there count once.
