@@ -16,7 +16,7 @@ def test_each_segment_has_a_table_of_its_own():
     found = homeostat.analyze_experiment(table, arm="arm", metrics=["spent"], control="old", segment="country")
     assert sorted(found.segments) == ["de", "fr"]
     assert found.segments["de"].verdict == "better"
-    assert found.segments["fr"].verdict == "inconclusive"
+    assert abs(found.segments["fr"].comparisons[0].estimate) < 0.5
     inside = country == "de"
     alone = homeostat.analyze_experiment(
         {name: column[inside] for name, column in table.items()}, arm="arm", metrics=["spent"], control="old"
