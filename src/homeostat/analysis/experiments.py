@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ def analyze_experiment(
     metrics: Sequence[str],
     control: object,
     entity: str | None = None,
+    segment: str | None = None,
     denominators: Mapping[str, str] | None = None,
     covariates: Mapping[str, str] | None = None,
     planned: Mapping[Any, float] | None = None,
@@ -39,6 +41,7 @@ def analyze_experiment(
         metrics: numeric or boolean columns to compare; missing values are left out and counted.
         control: the value of `arm` that the others are compared with.
         entity: the column of what was assigned to an arm, where it has several rows; errors then count entities.
+        segment: a column known before the assignment; the result then has `segments`, each with a table of its own.
         denominators: metric → column, for ratios of sums such as clicks ÷ views.
         covariates: metric → column known before the experiment; CUPED takes off what it explains.
         planned: arm → weight of the planned split; equal weights if left out.
@@ -59,24 +62,46 @@ def analyze_experiment(
     """
     reader = Reader(data)
     under, before = dict(denominators or {}), dict(covariates or {})
-    asked = [arm, *metrics, *([entity] if entity else []), *under.values(), *before.values()]
+    asked = [
+        arm,
+        *metrics,
+        *([entity] if entity else []),
+        *([segment] if segment else []),
+        *under.values(),
+        *before.values(),
+    ]
     absent = sorted({name for name in asked if name not in reader.names})
     if absent:
         raise InvalidInput(f"The table has no column {', '.join(map(repr, absent))}.", columns=absent)
     arms = _names(reader, arm)
-    return analyze_arrays(
-        arms,
-        {metric: reader.numbers(metric) for metric in metrics},
-        control=str(control),
-        planned=None if planned is None else {str(name): weight for name, weight in planned.items()},
-        entities=None if entity is None else _names(reader, entity),
-        denominators={metric: reader.numbers(column) for metric, column in under.items()},
-        covariates={metric: reader.numbers(column) for metric, column in before.items()},
-        lower_is_better=lower_is_better,
-        adjustment=adjustment,
-        alpha=alpha,
-        power=power,
-    )
+    columns = {metric: reader.numbers(metric) for metric in metrics}
+    entities = None if entity is None else _names(reader, entity)
+    below = {metric: reader.numbers(column) for metric, column in under.items()}
+    prior = {metric: reader.numbers(column) for metric, column in before.items()}
+    weights = None if planned is None else {str(name): weight for name, weight in planned.items()}
+
+    def analysed(rows: Any, expected: Mapping[Any, float] | None) -> ExperimentResult:
+        return analyze_arrays(
+            arms[rows],
+            {metric: values[rows] for metric, values in columns.items()},
+            control=str(control),
+            planned=expected,
+            entities=None if entities is None else entities[rows],
+            denominators={metric: values[rows] for metric, values in below.items()},
+            covariates={metric: values[rows] for metric, values in prior.items()},
+            lower_is_better=lower_is_better,
+            adjustment=adjustment,
+            alpha=alpha,
+            power=power,
+        )
+
+    whole = analysed(slice(None), weights)
+    if segment is None:
+        return whole
+    groups = _names(reader, segment)
+    # A segment may lack an arm, which is then shown without values.
+    even = weights if weights is not None else dict.fromkeys(whole.arms, 1.0)
+    return replace(whole, segments={str(name): analysed(groups == name, even) for name in np.unique(groups)})
 
 
 def _names(reader: Reader, column: str) -> npt.NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,7 @@ class ExperimentResult:
     `verdict` is "error" where the split is not the planned one, so that no difference can be trusted; else "harmed"
     where any metric of any arm is worse, "better" where one is better and none worse, else inconclusive,
     insufficient or no_data. `mixed` counts the entities that were seen in several arms; they are left out.
+    `segments` holds the same of each segment alone; its p-values allow for the comparisons of that segment only.
     """
 
     control: str
@@ -78,6 +79,7 @@ class ExperimentResult:
     mixed: int
     verdict: str
     sentence: str
+    segments: Mapping[str, ExperimentResult] = field(default_factory=dict)
 
     def comparison(self, metric: str, arm: str) -> ArmComparison:
         """The comparison of this metric and arm.
