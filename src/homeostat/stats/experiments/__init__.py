@@ -5,6 +5,7 @@ from __future__ import annotations
 from homeostat.stats.experiments.bandit import thompson_weights
 from homeostat.stats.experiments.judging import gates, judge, judge_summary, shares_of_budget
 from homeostat.stats.experiments.models import ModelMetrics, model_metrics
+from homeostat.stats.experiments.planning import ExperimentSize, UnitsNeeded, experiment_size
 from homeostat.stats.experiments.reading import Reading, readings
 from homeostat.stats.experiments.results import Check, Judgement, MetricJudgement
 from homeostat.stats.experiments.simulation import (
@@ -20,6 +21,7 @@ from homeostat.stats.experiments.units import MetricPlan, Plan, Units
 __all__ = [
     "Check",
     "EvidencePaths",
+    "ExperimentSize",
     "Judgement",
     "MetricJudgement",
     "MetricPlan",
@@ -30,8 +32,10 @@ __all__ = [
     "SimulatedExperiments",
     "Summary",
     "Units",
+    "UnitsNeeded",
     "binomial_interval",
     "evidence_paths",
+    "experiment_size",
     "gates",
     "judge",
     "judge_summary",

@@ -26,7 +26,7 @@ import math
 
 import numpy as np
 
-from homeostat.stats.sequential.normal_mixture import mixture_bound, mixture_log_evidence, normal_mixture_rho
+from homeostat.stats.sequential.normal_mixture import mixture_log_evidence, normal_mixture_rho
 from homeostat.stats.sequential.result import Floats
 
 # Stakes that are mixed: the best one is about effect ÷ variance. Halves of each other cost less than finer steps.
@@ -86,4 +86,14 @@ def asymptotic_reach(variance: float, information: float, alpha: float, *, tight
     """The excess at which `asymptotic_log_evidence` is 1/α."""
     time = 2 * information
     rho = normal_mixture_rho(tight_at, alpha, one_sided=True)
-    return float(mixture_bound(np.array(time), alpha, rho, one_sided=True)) * math.sqrt(variance / time)
+    # In z = s/√(v + ρ) the evidence is convex and rises, and the two-sided boundary lies above: Newton's steps fall.
+    fixed = 0.5 * math.log(rho / (time + rho)) + math.log(2) + math.log(alpha)
+    z = math.sqrt(math.log1p(time / rho) - 2 * math.log(alpha))
+    for _ in range(30):
+        below = 0.5 * math.erfc(-z / math.sqrt(2))
+        density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        step = (fixed + z * z / 2 + math.log(below)) / (z + density / below)
+        z -= step
+        if abs(step) < 1e-13 * max(1.0, z):
+            break
+    return z * math.sqrt((time + rho) * variance / time)

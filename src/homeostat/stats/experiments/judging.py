@@ -14,10 +14,11 @@ from homeostat.stats.experiments.results import Check, Judgement, MetricJudgemen
 from homeostat.stats.experiments.summary import Summary
 from homeostat.stats.experiments.units import MetricPlan, Plan, Units
 from homeostat.stats.sequential.result import Floats, odds
-from homeostat.stats.sequential.sample_ratio import sample_ratio_log_evidence
 
 # So few units seen in several arms are an accident, whatever their share.
 FEW_TWICE = 10
+# Of the Dirichlet prior of a split, as in `SampleRatio`.
+CONCENTRATION = 100.0
 _WATCHED = ("success", "guardrail", "deterioration")
 
 
@@ -267,12 +268,14 @@ def _check(name: str, counts: Floats, plan: Plan, alpha: float, what: str) -> Ch
     weights = np.array(plan.weights[: len(counts)], dtype=np.float64)
     expected = counts.sum(axis=1) @ weights
     total = counts.sum(axis=0)
-    log_e, stray = 0.0, 0.0
-    for seen, meant in zip(counts, weights, strict=True):
-        taking = meant > 0
-        stray += float(seen[~taking].sum())
-        if seen.any() and taking.sum() > 1:
-            log_e += float(sample_ratio_log_evidence(seen[taking], meant[taking].tolist()))
+    taking = weights > 0
+    stray = float(counts[~taking].sum())
+    log_e = 0.0
+    # Epochs with the same arms are weighed together: a bandit has hundreds of them.
+    for pattern in np.unique(taking[counts.any(axis=1)], axis=0):
+        rows = (taking == pattern).all(axis=1) & counts.any(axis=1)
+        if pattern.sum() > 1:
+            log_e += float(mismatch_log_evidence(counts[rows][:, pattern], weights[rows][:, pattern]).sum())
     failed = log_e >= -math.log(alpha) or stray > 0
     worst = int(np.argmax(np.abs(total - expected)))
     if not total.sum():
@@ -294,6 +297,23 @@ def _check(name: str, counts: Floats, plan: Plan, alpha: float, what: str) -> Ch
         bool(failed and total.sum() > 0),
         sentence,
     )
+
+
+def mismatch_log_evidence(counts: Floats, weights: Floats) -> Floats:
+    """`sample_ratio_log_evidence` of rows of counts that each have weights of their own.
+
+    >>> from homeostat.stats.sequential import sample_ratio_log_evidence
+    >>> ours = mismatch_log_evidence(np.array([[80.0, 20.0]]), np.array([[0.5, 0.5]]))
+    >>> bool(np.isclose(ours, sample_ratio_log_evidence(np.array([80, 20]), [1, 1]))[0])
+    True
+    """
+    from scipy.special import gammaln
+
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    prior = CONCENTRATION * shares
+    ratio = gammaln(CONCENTRATION) - gammaln(CONCENTRATION + counts.sum(axis=1))
+    ratio = ratio + (gammaln(prior + counts) - gammaln(prior) - counts * np.log(shares)).sum(axis=1)
+    return np.asarray(ratio)
 
 
 @dataclass(frozen=True)
