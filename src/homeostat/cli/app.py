@@ -16,6 +16,7 @@ from homeostat.cli import (
     demo,
     drift,
     experiment,
+    experiment_plan,
     imports,
     init,
     key,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(model.app, name="model")
 app.add_typer(rollout.app, name="rollout")
+experiment.app.command("plan")(experiment_plan.plan)
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(alert.app, name="alert")
 app.add_typer(key.app, name="key")
