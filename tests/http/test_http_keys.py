@@ -86,8 +86,13 @@ def test_each_operation_needs_the_role_that_is_documented(guarded: Any) -> None:
 
 def test_every_operation_holds_callers_to_its_role(guarded: Any, secrets: dict[str, str]) -> None:
     def target(one: Operation) -> str:
-        path = one.path.replace("{model}", "nobody").replace("{version}", "1")
-        return path.replace("{key}", "nobody").replace("{alert}", "nobody").replace("{run}", "nobody")
+        path = one.path.replace("{experiment}", "nobody").replace("{model}", "nobody").replace("{version}", "1")
+        return (
+            path.replace("{key}", "nobody")
+            .replace("{alert}", "nobody")
+            .replace("{run}", "nobody")
+            .replace("{experiment}", "nobody")
+        )
 
     asked = 0
     for one in guarded.server.application.operations:

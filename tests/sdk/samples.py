@@ -52,7 +52,7 @@ from homeostat.records import (
     Version,
     next_route,
 )
-from homeostat.records.nouns import Arm
+from homeostat.records.routes import Arm
 
 AT = datetime(2025, 3, 4, 5, 6, 7, 890000, tzinfo=UTC)
 MODEL = Model(name="mail", task=Task.BINARY, target="label", created_at=AT)

@@ -17,6 +17,7 @@ from homeostat.cli import (
     demo,
     drift,
     experiment,
+    experiment_plan,
     imports,
     init,
     key,
@@ -40,6 +41,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(decision.app, name="decision")
 app.add_typer(decision.incident_app, name="incident")
+experiment.app.command("plan")(experiment_plan.plan)
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(alert.app, name="alert")
 app.add_typer(key.app, name="key")

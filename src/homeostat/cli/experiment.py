@@ -108,10 +108,10 @@ def listed(
 
 
 @app.command("status")
-def status(id_: Id, server: ServerOption = None, json: JsonOption = False) -> None:
+def status(experiment: Id, server: ServerOption = None, json: JsonOption = False) -> None:
     """What is known of an experiment; exit status 1 where it is held, or an arm is worse."""
     with context.control_plane(server) as plane:
-        one = plane.experiment(id_)
+        one = plane.experiment(experiment)
     if json:
         print_json(one)
     else:
@@ -122,7 +122,7 @@ def status(id_: Id, server: ServerOption = None, json: JsonOption = False) -> No
 
 @app.command("schedule")
 def schedule(
-    id_: Id,
+    experiment: Id,
     at: Annotated[str, typer.Argument(help="When, such as 2026-03-01T08:00+00:00; in UTC without an offset.")],
     reason: ReasonOption = "by hand",
     server: ServerOption = None,
@@ -135,33 +135,39 @@ def schedule(
         raise InvalidInput("A moment is written as 2026-03-01T08:00 or 2026-03-01T08:00+01:00.") from None
     when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
     with context.control_plane(server) as plane:
-        _say(plane.schedule_experiment(id_, when, actor=context.actor(), reason=reason), json=json)
+        _say(plane.schedule_experiment(experiment, when, actor=context.actor(), reason=reason), json=json)
 
 
 @app.command("start")
-def start(id_: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False) -> None:
+def start(
+    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
+) -> None:
     """Start it now."""
     with context.control_plane(server) as plane:
-        _say(plane.start_experiment(id_, actor=context.actor(), reason=reason), json=json)
+        _say(plane.start_experiment(experiment, actor=context.actor(), reason=reason), json=json)
 
 
 @app.command("pause")
-def pause(id_: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False) -> None:
+def pause(
+    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
+) -> None:
     """Let the control answer for all arms; what was seen is kept."""
     with context.control_plane(server) as plane:
-        _say(plane.pause_experiment(id_, actor=context.actor(), reason=reason), json=json)
+        _say(plane.pause_experiment(experiment, actor=context.actor(), reason=reason), json=json)
 
 
 @app.command("resume")
-def resume(id_: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False) -> None:
+def resume(
+    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
+) -> None:
     """Go on after a pause, in a new epoch."""
     with context.control_plane(server) as plane:
-        _say(plane.resume_experiment(id_, actor=context.actor(), reason=reason), json=json)
+        _say(plane.resume_experiment(experiment, actor=context.actor(), reason=reason), json=json)
 
 
 @app.command("weights")
 def weights(
-    id_: Id,
+    experiment: Id,
     weights: Annotated[list[float], typer.Argument(help="The weights of the arms, in their order.")],
     reason: ReasonOption = "by hand",
     server: ServerOption = None,
@@ -169,28 +175,34 @@ def weights(
 ) -> None:
     """Give its arms other weights, in a new epoch."""
     with context.control_plane(server) as plane:
-        _say(plane.weigh_experiment(id_, weights, actor=context.actor(), reason=reason), json=json)
+        _say(plane.weigh_experiment(experiment, weights, actor=context.actor(), reason=reason), json=json)
 
 
 @app.command("stop")
-def stop(id_: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False) -> None:
+def stop(
+    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
+) -> None:
     """Conclude it: with its verdict, or without one where it was not decided."""
     with context.control_plane(server) as plane:
-        _say(plane.stop_experiment(id_, actor=context.actor(), reason=reason), json=json)
+        _say(plane.stop_experiment(experiment, actor=context.actor(), reason=reason), json=json)
 
 
 @app.command("abort")
-def abort(id_: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False) -> None:
+def abort(
+    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
+) -> None:
     """Give it up, unless it is over."""
     with context.control_plane(server) as plane:
-        _say(plane.abort_experiment(id_, actor=context.actor(), reason=reason), json=json)
+        _say(plane.abort_experiment(experiment, actor=context.actor(), reason=reason), json=json)
 
 
 @app.command("archive")
-def archive(id_: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False) -> None:
+def archive(
+    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
+) -> None:
     """Put it away once it is over."""
     with context.control_plane(server) as plane:
-        _say(plane.archive_experiment(id_, actor=context.actor(), reason=reason), json=json)
+        _say(plane.archive_experiment(experiment, actor=context.actor(), reason=reason), json=json)
 
 
 @app.command("holdouts")
@@ -215,7 +227,7 @@ def holdouts(
 
 @app.command("report")
 def report(
-    id_: Id,
+    experiment: Id,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the page.")] = Path("experiment.html"),
     server: ServerOption = None,
     json: JsonOption = False,
@@ -225,7 +237,7 @@ def report(
 
     check_report(output)
     with context.control_plane(server) as plane:
-        one = plane.experiment(id_)
+        one = plane.experiment(experiment)
         decisions = plane.decisions(one.model)
     if not one.epochs:
         raise InvalidInput(f"Experiment {one.id} has not run yet: there is nothing to report.")

@@ -86,8 +86,7 @@ def _numbers(value: Any, name: str = "") -> Any:
         return {key: _numbers(one, key) for key, one in value.items()}
     if isinstance(value, list | tuple):
         if name.endswith("interval"):
-            return [
-                math.copysign(math.inf, side) if one is None else one for one, side in zip(value, (-1, 1), strict=True)
-            ]
+            open_ends = (-math.inf, math.inf)
+            return [end if one is None else one for one, end in zip(value, open_ends, strict=True)]
         return [_numbers(one) for one in value]
     return math.nan if value is None and name not in _MAY_LACK else value

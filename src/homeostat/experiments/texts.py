@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from homeostat.errors import InvalidExperiment, InvalidSettings
 from homeostat.records import Arm, ExperimentMetric, MetricRole, RampStage, parse_span
 
 ARM_HELP = "An arm is written as NAME=VERSION:WEIGHT, such as control=3:0.5."
 METRIC_HELP = "A metric is written as NAME:ROLE or NAME:ROLE:MARGIN, such as accuracy:success or latency:guardrail:20."
 OWN_HELP = (
-    "A metric of your own is written as NAME:ROLE:higher or NAME:ROLE:lower, with a margin and bounds where it has any: "
+    "A metric of your own is written as NAME:ROLE:higher or NAME:ROLE:lower, with a margin and bounds if it has any: "
     "revenue:success:higher:0:0..100."
 )
 RAMP_HELP = "A ramp is written as '5% for 1d, 20% for 2d, 100%'."
@@ -114,6 +116,6 @@ def number(text: str, help_: str) -> float:
         found = float(text)
     except ValueError:
         raise InvalidExperiment(help_) from None
-    if found != found or found in (float("inf"), float("-inf")):
+    if not math.isfinite(found):
         raise InvalidExperiment(help_)
     return found

@@ -13,7 +13,7 @@ from homeostat.http.control_bodies import OrderBody
 from homeostat.http.data_plane import Body, Moment, check_printed
 from homeostat.http.operations import API, Operation, Parameter, Request
 from homeostat.ports import ControlPlane
-from homeostat.records import Buckets, Experiment, ExperimentDraft, Namespace, ValuesAccepted
+from homeostat.records import Buckets, Experiment, ExperimentDraft, ExperimentMetric, Namespace, ValuesAccepted
 
 TAG = "experiments"
 EVERY, ONE = f"{API}/experiments", f"{API}/experiments/{{experiment}}"
@@ -23,10 +23,20 @@ Entity = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
+class MetricBody(ExperimentMetric, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A metric of a new experiment."""
+
+
+class DraftBody(ExperimentDraft, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a new experiment is: a field that is not known is refused."""
+
+    metrics: tuple[MetricBody, ...]
+
+
 class ExperimentBody(OrderBody, kw_only=True):
     """A new experiment."""
 
-    experiment: ExperimentDraft
+    experiment: DraftBody
 
 
 class ScheduleBody(OrderBody, kw_only=True):

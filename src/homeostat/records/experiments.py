@@ -74,7 +74,7 @@ class MetricRole(enum.StrEnum):
     QUALITY = "quality"
 
 
-class ExperimentMetric(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ExperimentMetric(msgspec.Struct, frozen=True, kw_only=True):
     """A metric of an experiment, with its margin in the metric's own unit: never below zero.
 
     What is better, and between which bounds values lie, is known of the built-in metrics; of a user's own it has to be
@@ -98,14 +98,14 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     weights: tuple[float, ...]
 
 
-class RampStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RampStage(msgspec.Struct, frozen=True, kw_only=True):
     """A stage of a gradual experiment: the share of the arms' planned weights, and for how many seconds."""
 
     share: float
     seconds: float
 
 
-class ExperimentDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ExperimentDraft(msgspec.Struct, frozen=True, kw_only=True):
     """What a person says of a new experiment.
 
     The first arm is the control and serves the model's production version; weights add up to 1. Without `ranges` the
