@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from homeostat.errors import InvalidData, TooLarge
-from homeostat.http.tables.compact import Compact, Malformed
-from homeostat.http.tables.footer import Part
-from homeostat.http.tables.pages import PageBudget
+from homeostat.frames.parquet.compact import Compact, Malformed
+from homeostat.frames.parquet.footer import Part
+from homeostat.frames.parquet.pages import PageBudget
 
 # A word that must come back from nowhere.
 WORD = "mischief"

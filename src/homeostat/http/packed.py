@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import mmap
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 from homeostat.errors import InvalidData, TooLarge
+from homeostat.frames.parquet import check_pages, text_bytes
 
 CHUNK = 1 << 20
 BYTES_A_VALUE = 8
@@ -69,13 +71,12 @@ def _check_table(path: Path, name: str, most_bytes: int) -> None:
     import pyarrow.parquet as pq
 
     try:
+        with path.open("rb") as opened:
+            content = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+        check_pages(content, most_bytes)
         with pq.ParquetFile(path) as file:
             metadata, schema = file.metadata, file.schema_arrow
         _check(metadata.num_rows * metadata.num_columns * BYTES_A_VALUE, name, most_bytes)
-        groups = (metadata.row_group(place) for place in range(metadata.num_row_groups))
-        _check(sum(group.total_byte_size for group in groups), name, most_bytes)
-        if any(pa.types.is_nested(field.type) for field in schema):
-            raise InvalidData(f"'{name}' has columns of lists or structs; a table to learn from has plain values.")
         size = 0
         for field in schema:
             if pa.types.is_fixed_size_binary(field.type):
@@ -88,7 +89,10 @@ def _check_table(path: Path, name: str, most_bytes: int) -> None:
             for batch in file.iter_batches(BATCH_ROWS, columns=texts):
                 size += sum(_spelt_out(column) for column in batch.columns)
                 _check(size, name, most_bytes)
-    except (pa.ArrowException, OSError):
+    except (InvalidData, TooLarge) as error:
+        message = error.message if repr(name) in error.message else f"'{name}' is refused. {error.message}"
+        raise type(error)(message) from None
+    except (pa.ArrowException, OSError, ValueError):
         raise InvalidData(f"'{name}' is no Parquet file, or not a whole one.") from None
 
 
@@ -107,9 +111,7 @@ def _is_text(kind: Any) -> bool:
 def _spelt_out(column: Any) -> int:
     """How many bytes the texts of a column come to, each written as often as it stands there."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     if not pa.types.is_dictionary(column.type):
         return int(column.nbytes)
-    lengths = pc.cast(pc.binary_length(column.dictionary), pa.int64())
-    return int(pc.sum(lengths.take(column.indices)).as_py() or 0) + len(column) * BYTES_A_VALUE
+    return text_bytes(column) + len(column) * BYTES_A_VALUE

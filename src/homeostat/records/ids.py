@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 KEY_BYTES, TEXT_LENGTH = 16, 36
 FEW = 8
+# From so many on, making ids all at once is faster than one after the other.
+MANY = 32
 _DASHES = (8, 13, 18, 23)
 _DIGITS = np.array([position for position in range(TEXT_LENGTH) if position not in _DASHES])
 _DIGIT_OF = np.frombuffer(b"0123456789abcdef", np.uint8)
@@ -75,3 +77,16 @@ def texts_of(keys: bytes | memoryview) -> list[str]:
     letters[:, _DIGITS[1::2]] = _DIGIT_OF[values & 15]
     whole = letters.tobytes().decode("ascii")
     return [whole[start : start + TEXT_LENGTH] for start in range(0, len(whole), TEXT_LENGTH)]
+
+
+def uuid7_texts(moment: bytes, random: bytes) -> list[str]:
+    """UUIDv7s (RFC 9562, section 5.7) of a moment, in milliseconds as 6 bytes, from 16 random bytes for each.
+
+    >>> uuid7_texts(bytes.fromhex("017f22e279b0"), bytes(16))
+    ['017f22e2-79b0-7000-8000-000000000000']
+    """
+    keys = np.frombuffer(random, np.uint8).reshape(-1, KEY_BYTES).copy()
+    keys[:, : len(moment)] = np.frombuffer(moment, np.uint8)
+    keys[:, 6] = keys[:, 6] & 0x0F | 0x70
+    keys[:, 8] = keys[:, 8] & 0x3F | 0x80
+    return texts_of(keys.tobytes())

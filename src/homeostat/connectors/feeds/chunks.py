@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from homeostat.errors import InvalidData, TooLarge
+from homeostat.frames.parquet import check_pages, text_bytes
 
 CHUNK_ROWS = 10_000
 MOST_COLUMNS = 10_000
@@ -274,18 +275,17 @@ def _check_unpacked(content: bytes, most_rows: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    most = max(MOST_GROWTH * len(content), LEAST_UNPACKED)
+    footer = check_pages(content, most)
+    if footer.rows > most_rows:
+        raise too_many(footer.rows, most_rows)
+    if len(footer.columns) * footer.rows * BYTES_A_VALUE > most * MOST_GROWTH:
+        raise TooLarge("The body unpacks to far more than it is long. Send it in parts.")
     try:
         with pq.ParquetFile(io.BytesIO(content)) as file:
-            metadata, schema = file.metadata, file.schema_arrow
+            schema = file.schema_arrow
             for field in schema:
                 _check_type(field.type)
-            if metadata.num_rows > most_rows:
-                raise too_many(metadata.num_rows, most_rows)
-            groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
-            unpacked = sum(group.total_byte_size for group in groups)
-            most = max(MOST_GROWTH * len(content), LEAST_UNPACKED)
-            if unpacked > most or len(schema) * metadata.num_rows * BYTES_A_VALUE > most * MOST_GROWTH:
-                raise TooLarge("The body unpacks to far more than it is long. Send it in parts.")
         # A text that is said once and repeated in every row stays short only as long as it is not written out.
         texts = [
             field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
@@ -306,8 +306,6 @@ def _check_lengths(column: Any) -> None:
         return
     texts = column.dictionary
     if (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)) and len(texts):
-        lengths = pc.binary_length(texts)
-        longest = pc.max(lengths).as_py() or 0
-        total = pc.sum(pc.take(lengths, column.indices)).as_py() or 0
-        if longest > LONGEST_VALUE or total > MOST_TEXT:
+        longest = pc.max(pc.binary_length(texts)).as_py() or 0
+        if longest > LONGEST_VALUE or text_bytes(column) > MOST_TEXT:
             raise TooLarge("A text of the body is too long, or repeated too often. Send it in parts.")

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from homeostat.errors import InvalidData, InvalidFeatures, TooLarge
-from homeostat.http.tables.footer import BROKEN, Footer, read_footer
-from homeostat.http.tables.pages import PageBudget
+from homeostat.frames.parquet import Footer, PageBudget, read_footer, text_bytes
+from homeostat.frames.parquet.footer import BROKEN
 from homeostat.http.tables.shape import Limits
 
 if TYPE_CHECKING:
@@ -74,12 +74,8 @@ def _check_size(content: bytes, footer: Footer, taken: Collection[str], texts: C
 def _check_texts(table: pa.Table, limits: Limits) -> None:
     """Refuse texts that are more than a body may hold once every row has its own."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    size = 0
-    for column in table.columns:
-        for chunk in column.chunks if pa.types.is_dictionary(column.type) else ():
-            lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
-            size += pc.sum(lengths.cast(pa.int64())).as_py() or 0
+    texts = (column for column in table.columns if pa.types.is_dictionary(column.type))
+    size = sum(text_bytes(chunk) for column in texts for chunk in column.chunks)
     if size > limits.most_bytes:
         raise TooLarge(f"The texts of the table unpack to more than {limits.most_bytes:,} bytes. Send it in parts.")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeostat.errors import InvalidData, TooLarge
-from homeostat.http.tables.compact import Compact, Malformed
+from homeostat.frames.parquet.compact import Compact, Malformed
 
 MAGIC = b"PAR1"
 TAIL = 8
 MOST_FOOTER = 1_000_000
-BROKEN = "The body is no Parquet file that can be read, or not a whole one."
+BROKEN = "It is no Parquet file that can be read, or not a whole one."
 # Types of values, how often they come, and what says that bytes are a text.
 BYTE_ARRAY, FIXED_LENGTH = 6, 7
 REPEATED = 2
@@ -53,16 +53,16 @@ class Footer:
     groups: tuple[tuple[Part, ...], ...]
 
 
-def read_footer(content: bytes) -> Footer:
+def read_footer(content: bytes | memoryview) -> Footer:
     """The footer of a file. Raises `InvalidData` where it is broken or has nested columns, `TooLarge` if it is long."""
-    if len(content) < TAIL + len(MAGIC) or not content.startswith(MAGIC) or not content.endswith(MAGIC):
+    if len(content) < TAIL + len(MAGIC) or content[: len(MAGIC)] != MAGIC or content[-len(MAGIC) :] != MAGIC:
         raise InvalidData(BROKEN)
     end = len(content) - TAIL
     length = int.from_bytes(content[end : end + 4], "little")
-    if length > MOST_FOOTER:
-        raise TooLarge(f"The footer of the Parquet file has more than {MOST_FOOTER:,} bytes. Write larger row groups.")
     if length > end - len(MAGIC):
         raise InvalidData(BROKEN)
+    if length > MOST_FOOTER:
+        raise TooLarge(f"The footer of the Parquet file has more than {MOST_FOOTER:,} bytes. Write larger row groups.")
     try:
         said = Compact(memoryview(content)[end - length : end]).struct()
         columns = _columns(said[2])

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from homeostat.errors import InvalidData, TooLarge
-from homeostat.http.tables.compact import Compact, Malformed
-from homeostat.http.tables.footer import BROKEN, Part
+from homeostat.frames.parquet.compact import Compact, Malformed
+from homeostat.frames.parquet.footer import BROKEN, Part
 
 MOST_PAGES = 20_000
 # The types of pages, and where each keeps what is looked at: the field of its header, then the encoding in it.
@@ -25,7 +25,7 @@ BITS_A_BYTE = 8
 class PageBudget:
     """Adds up what the pages of a file unpack to, and refuses what goes beyond a number of bytes."""
 
-    def __init__(self, content: bytes, most_bytes: int) -> None:
+    def __init__(self, content: bytes | memoryview, most_bytes: int) -> None:
         self._headers = Compact(memoryview(content))
         self._most_bytes = most_bytes
         self._bytes = 0
