@@ -82,7 +82,7 @@ def run(pool: Executor | None, *, runs: int) -> Section:
                     f"{points} points",
                     f"{power:.0%}",
                     f"{labels:,}",
-                    fixed_share(truth, labels, error, runs),
+                    fixed_share(truth, labels, error, max(runs, 500)),
                     f"{labels / Traffic().a_day * 24:.1f} h",
                 ]
             )

@@ -12,10 +12,11 @@ from homeostat.reports.charts.scale import Linear, ticks
 from homeostat.reports.charts.svg import line_path, picture, tag
 from homeostat.reports.format import clipped, number, utc
 
-WIDTH, HEIGHT = 880.0, 240.0
+WIDTH, HEIGHT = 880.0, 248.0
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 20.0, 16.0, 206.0
 MOST_MARKS = 200
 WORDS = 400
+BAD = ("rollback", "rollback failed", "rejected", "step back")
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def traffic_chart(story: RolloutStory, marks: Sequence[StoryMark]) -> Markup:
             tag(
                 "path",
                 d=f"M{at:.1f} {TOP + 2}V{BOTTOM}",
-                class_=f"mark {'bad' if 'roll' in mark.kind and 'rollout' not in mark.kind else 'fine'}",
+                class_=f"mark {'bad' if mark.kind in BAD else 'fine'}",
             )
         )
         body.append(tag("text", str(index + 1), x=at, y=TOP - 2, class_="mid"))

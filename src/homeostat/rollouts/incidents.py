@@ -56,7 +56,7 @@ class Incidents:
             return transaction.replace(msgspec.structs.replace(incident, told=incident.state))
 
     def _confirm(self, transaction: Transaction, incident: Incident, facts: Aftermath) -> Incident:
-        who = f"confirmed by {', '.join(facts.confirmed)}" if facts.confirmed else "no gateway serves the model"
+        who = f"is confirmed by {', '.join(facts.confirmed)}" if facts.confirmed else "has no gateway to wait for"
         _set_state(transaction, incident, RolloutState.VERIFYING)
         return transaction.replace(
             msgspec.structs.replace(
