@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from homeostat.alerts.service import Alerts
 from homeostat.control_plane.confirmation import wait_for_gateways
+from homeostat.control_plane.orders import explained
 from homeostat.control_plane.registration import check_runnable, register_files
 from homeostat.controllers.tally import Tally
-from homeostat.errors import Conflict, IntegrityError, InvalidInput, NotServing, UnknownRecord
-from homeostat.feedback.labels import accept_labels
+from homeostat.errors import Conflict, IntegrityError, NotServing, UnknownRecord
+from homeostat.feedback.labels import accept_labels, count_unknown
 from homeostat.frames import label_text
 from homeostat.journal import latest_route
 from homeostat.keys.service import Keys
@@ -177,6 +178,7 @@ class ControlPlaneService:
             self._registry.version(model, number)
         return self._registry.history(model, number)
 
+    @explained
     def register(self, model: str, registration: Registration, *, actor: str, reason: str) -> Version:
         return register_files(
             self._registry,
@@ -190,6 +192,7 @@ class ControlPlaneService:
             python_seconds=self._settings.serve.python_seconds,
         )
 
+    @explained
     def move(self, model: str, number: int, stage: Stage, *, actor: str, reason: str) -> Promotion:
         now = self._clock.now()
         version = self._registry.version(model, number)
@@ -225,6 +228,7 @@ class ControlPlaneService:
         return Verification(versions=len(versions), broken=broken)
 
     # Traffic
+    @explained
     def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> Rollback:
         policy = self._settings.policy_of(model)
         number = self._rollouts.roll_back(model, policy, to=to, at=self._clock.now(), actor=actor, reason=reason)
@@ -242,6 +246,7 @@ class ControlPlaneService:
         self._registry.model(model)
         return self._rollouts.list(model)
 
+    @explained
     def start_rollout(self, model: str, number: int, *, actor: str, reason: str) -> Rollout:
         check_runnable(self._registry.version(model, number), self._settings)
         policy = self._settings.policy_of(model)
@@ -257,6 +262,7 @@ class ControlPlaneService:
         self._registry.model(model)
         return self._rollouts.resume(model, at=self._clock.now(), actor=actor)
 
+    @explained
     def abort(self, model: str, *, actor: str, reason: str) -> Rollout:
         self._registry.model(model)
         policy = self._settings.policy_of(model)
@@ -319,6 +325,7 @@ class ControlPlaneService:
             raise UnknownRecord(kind="run", key=run)
         return found
 
+    @explained
     def retrain(self, model: str, *, actor: str, reason: str) -> Run:
         self._registry.model(model)
         production = self._registry.production(model)
@@ -394,8 +401,6 @@ class ControlPlaneService:
         confidences: Sequence[float | None] | None = None,
     ) -> LabelsAccepted:
         task = self._registry.model(model).task
-        if not all(one is None or one.strip() for one in (source, *(sources or ()))):
-            raise InvalidInput("Labels need a source, such as 'api' or the analyst's name.")
         accepted = accept_labels(
             self._log,
             model,
@@ -410,7 +415,9 @@ class ControlPlaneService:
         )
         names = {label_text(id_) or "" for id_ in ids}
         unmatched = len(names) - self._log.count_served(model, sorted(names))
-        return LabelsAccepted(model=model, accepted=accepted, unmatched=unmatched)
+        production = self._registry.production(model)
+        unknown = count_unknown(values, () if production is None else production.signature.classes)
+        return LabelsAccepted(model=model, accepted=accepted, unmatched=unmatched, unknown_classes=unknown)
 
     # Predictions that were answered elsewhere
     def external_version(self, model: str, number: int | None) -> Version:
