@@ -13,19 +13,19 @@ API = "/api/v1/models/spam"
 
 
 def test_an_order_needs_a_reason_in_words_over_http_and_in_process(refuses: Any, app: Any) -> None:
+    control = app.control
     training = app.tables["spam"].to_csv(index=False).encode()
     for blank, code in (("", "invalid_request"), (" ", "invalid_input"), ("\u2003", "invalid_input")):
         for path, body in (
             ("versions/2/stage", {"stage": "testing"}),
             ("rollback", {}),
             ("rollouts", {"version": 2}),
-            ("rollout/abort", {}),
+            ("rollouts/abort", {}),
             ("retrain", {}),
         ):
             refuses(400, code, "POST", f"{API}/{path}", {**body, "reason": blank})
         form = [("training", "a.csv", training), ("target", None, b"spam"), ("reason", None, blank.encode())]
         refuses(400, "invalid_input", "FORM", f"{API}/versions", form)
-        control = app.control
         for order in (
             lambda reason: control.move("spam", 2, Stage.TESTING, actor="ann", reason=reason),
             lambda reason: control.roll_back("spam", to=None, actor="ann", reason=reason),
