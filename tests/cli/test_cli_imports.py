@@ -80,6 +80,7 @@ def test_columns_are_found_or_named_and_the_last_row_of_a_prediction_counts(
         "rows": 3,
         "accepted": 2,
         "unmatched": 2,
+        "unknown_classes": 0,
         "duplicates": 1,
         "columns": {"prediction_id": "inferenceId", "label": "Actual", "event_time": "when"},
     }

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from homeostat.controllers.confirmation import wait_for_gateways
-from homeostat.errors import Conflict, IllegalMove, InvalidInput, UnknownModel, UnknownRecord, UnknownVersion
+from homeostat.errors import Conflict, IllegalMove, UnknownModel, UnknownRecord, UnknownVersion
 from homeostat.records import GatewayReport, RolloutState, Stage
 
 
@@ -49,7 +49,7 @@ def test_moves_below_production(small, small_systems):
     control, model = small.system.control, small_systems.MODEL
     assert control.move(model, 2, Stage.STAGING, actor="ann", reason="ready").version.stage is Stage.STAGING
     assert [move.target for move in control.stages(model, version.number)] == ["draft", "testing", "staging"]
-    with pytest.raises(InvalidInput):
+    with pytest.raises(Conflict, match="is in production"):
         control.move(model, 1, Stage.ARCHIVED, actor="ann", reason="away with it")
     control.move(model, 2, Stage.ARCHIVED, actor="ann", reason="not needed")
     with pytest.raises(IllegalMove):

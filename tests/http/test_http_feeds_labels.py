@@ -58,7 +58,7 @@ def written(server: Any, model: str) -> dict[str, tuple[str, str, float, np.date
 def test_tables_of_every_form_are_taken(used: Any, kind: str, content: bytes) -> None:
     answer = send(used, content, kind)
     assert answer.status == 200, answer.content
-    assert answer.json == {"model": "spam", "accepted": 2, "unmatched": 2}
+    assert answer.json == {"model": "spam", "accepted": 2, "unmatched": 2, "unknown_classes": 0}
     assert used.labels("spam") == {"csv-1": "yes", "007": "no"}
 
 
@@ -72,7 +72,7 @@ def test_columns_say_when_who_and_how_sure(used: Any) -> None:
     )
     before = used.server.system.clock.now().timestamp()
     answer = send(used, content, CSV, "/api/v1/labels?model=price&source=file")
-    assert answer.json == {"model": "price", "accepted": 4, "unmatched": 3}
+    assert answer.json == {"model": "price", "accepted": 4, "unmatched": 3, "unknown_classes": 0}
     found = written(used, "price")
     assert found["w-1"] == ("4", "bert", 1.0, np.datetime64("2025-03-03"))
     assert found["w-2"] == ("2", "file", 1.0, np.datetime64("2025-03-02"))

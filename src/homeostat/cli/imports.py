@@ -72,20 +72,23 @@ def import_labels(
         if not last.rows:
             raise InvalidInput(f"{file} has no rows.")
         kept = last.kept()
-        accepted = unmatched = 0
+        accepted = unmatched = unknown = 0
         for labels, chunk in rows():
             places = [place for place in range(chunk.rows) if kept[chunk.first - 1 + place]]
             if places:
                 with counted(accepted, "labels"):
                     answer = _send(plane, found.name, labels, places, source, has_times=feed.TIME in columns)
                 accepted, unmatched = accepted + answer.accepted, unmatched + answer.unmatched
+                unknown += answer.unknown_classes
             tell(told, (1 + chunk.share) / 2)
     duplicates = last.rows - int(kept.sum())
     if json:
         summary = {"model": found.name, "rows": last.rows, "accepted": accepted, "unmatched": unmatched}
-        print_json({**summary, "duplicates": duplicates, "columns": columns})
+        print_json({**summary, "unknown_classes": unknown, "duplicates": duplicates, "columns": columns})
         return
     waiting = f" {unmatched:,} of them wait for a prediction that is not logged." if unmatched else ""
+    if unknown:
+        waiting += f" {unknown:,} of them name a class that the production version does not know."
     skipped = (
         f" {duplicates:,} rows were skipped, because a later row is about the same prediction." if duplicates else ""
     )

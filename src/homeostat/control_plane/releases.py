@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
+from homeostat.control_plane.orders import explained
 from homeostat.control_plane.registration import check_runnable
 from homeostat.control_plane.rollout_report import rollout_report
 from homeostat.controllers.confirmation import wait_for_gateways
@@ -43,6 +44,7 @@ class ReleasesPlane:
     _on_route: Callable[[str], None]
     _is_gone: Callable[[GatewayReport], bool]
 
+    @explained
     def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> Rollback:
         policy = self._settings.policy_of(model)
         number = self._rollouts.roll_back(model, policy, to=to, at=self._clock.now(), actor=actor, reason=reason)
@@ -74,6 +76,7 @@ class ReleasesPlane:
         self._registry.model(model)
         return self._rollouts.list(model)
 
+    @explained
     def start_rollout(self, model: str, number: int, *, actor: str, reason: str) -> Rollout:
         check_runnable(self._registry.version(model, number), self._settings)
         policy = self._settings.policy_of(model)
@@ -93,6 +96,7 @@ class ReleasesPlane:
         self._registry.model(model)
         return self._rollouts.approve(model, at=self._clock.now(), actor=actor)
 
+    @explained
     def abort(self, model: str, *, actor: str, reason: str) -> Rollout:
         self._registry.model(model)
         policy = self._settings.policy_of(model)

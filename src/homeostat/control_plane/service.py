@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from homeostat.alerts.service import Alerts
 from homeostat.control_plane.experiments import ExperimentOrders
+from homeostat.control_plane.orders import explained
 from homeostat.control_plane.registration import check_runnable, register_files
 from homeostat.control_plane.releases import ReleasesPlane
 from homeostat.controllers.tally import Tally
-from homeostat.errors import Conflict, IntegrityError, InvalidInput, NotServing, UnknownRecord
+from homeostat.errors import Conflict, IntegrityError, NotServing, UnknownRecord
 from homeostat.experiments.service import Experiments
-from homeostat.feedback.labels import accept_labels
+from homeostat.feedback.labels import accept_labels, count_unknown
 from homeostat.frames import label_text
 from homeostat.journal import latest_route
 from homeostat.keys.service import Keys
@@ -180,6 +181,7 @@ class ControlPlaneService(ReleasesPlane, ExperimentOrders):
             self._registry.version(model, number)
         return self._registry.history(model, number)
 
+    @explained
     def register(self, model: str, registration: Registration, *, actor: str, reason: str) -> Version:
         return register_files(
             self._registry,
@@ -193,6 +195,7 @@ class ControlPlaneService(ReleasesPlane, ExperimentOrders):
             python_seconds=self._settings.serve.python_seconds,
         )
 
+    @explained
     def move(self, model: str, number: int, stage: Stage, *, actor: str, reason: str) -> Promotion:
         now = self._clock.now()
         version = self._registry.version(model, number)
@@ -283,6 +286,7 @@ class ControlPlaneService(ReleasesPlane, ExperimentOrders):
             raise UnknownRecord(kind="run", key=run)
         return found
 
+    @explained
     def retrain(self, model: str, *, actor: str, reason: str) -> Run:
         self._registry.model(model)
         production = self._registry.production(model)
@@ -358,8 +362,6 @@ class ControlPlaneService(ReleasesPlane, ExperimentOrders):
         confidences: Sequence[float | None] | None = None,
     ) -> LabelsAccepted:
         task = self._registry.model(model).task
-        if not all(one is None or one.strip() for one in (source, *(sources or ()))):
-            raise InvalidInput("Labels need a source, such as 'api' or the analyst's name.")
         accepted = accept_labels(
             self._log,
             model,
@@ -374,7 +376,9 @@ class ControlPlaneService(ReleasesPlane, ExperimentOrders):
         )
         names = {label_text(id_) or "" for id_ in ids}
         unmatched = len(names) - self._log.count_served(model, sorted(names))
-        return LabelsAccepted(model=model, accepted=accepted, unmatched=unmatched)
+        production = self._registry.production(model)
+        unknown = count_unknown(values, () if production is None else production.signature.classes)
+        return LabelsAccepted(model=model, accepted=accepted, unmatched=unmatched, unknown_classes=unknown)
 
     # Predictions that were answered elsewhere
     def external_version(self, model: str, number: int | None) -> Version:

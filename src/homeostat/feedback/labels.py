@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.errors import InvalidLabel
+from homeostat.errors import InvalidInput, InvalidLabel
 from homeostat.frames import label_text
 from homeostat.ports import PredictionLog
 from homeostat.records import LabelBlock, Task, as_datetime64
@@ -38,8 +38,10 @@ def accept_labels(
 
     `sources` and `confidences` hold for single labels, and `None` in them for `source` and `confidence`. Of labels
     that differ in these, only the last of one prediction is written. Raises `InvalidLabel`, and keeps nothing, where
-    one has no value, no id, or for regression is no finite number.
+    one has no value, no id, or for regression is no finite number, and `InvalidInput` where a source is blank.
     """
+    if not all(one is None or one.strip() for one in (source, *(sources or ()))):
+        raise InvalidInput("Labels need a source, such as 'api' or the analyst's name.")
     if any(len(one) != len(ids) for one in (values, sources, confidences) if one is not None):
         raise InvalidLabel(f"There are {len(ids)} ids and {len(values)} values, or other lists of another length.")
     if event_time is not None and (len(event_time) != len(ids) or np.isnat(event_time).any()):
@@ -67,6 +69,16 @@ def accept_labels(
     )
     log.append_labels(*_blocks(whole, sources, confidences))
     return len(texts)
+
+
+def count_unknown(values: Sequence[Any], classes: Sequence[str]) -> int:
+    """How many labels name none of the classes; 0 where no classes are known.
+
+    >>> count_unknown(["spam", "spma", "ham", "spma"], ("ham", "spam"))
+    2
+    """
+    known = set(classes)
+    return sum(label_text(value) not in known for value in values) if known else 0
 
 
 def _blocks(

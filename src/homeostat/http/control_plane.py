@@ -152,7 +152,7 @@ class ControlHandlers:
                 python_files=None if python_files is None else Path(python_files.path),
             ),
             actor=request.actor(given.get("actor", "")),
-            reason=given.get("reason") or "registered over HTTP",
+            reason=given.get("reason", "registered over HTTP"),
         )
 
     def move(self, request: Request) -> Promotion:

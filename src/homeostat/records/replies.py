@@ -53,11 +53,15 @@ class PredictionBatch(Reply, frozen=True, kw_only=True):
 
 
 class LabelsAccepted(Reply, frozen=True, kw_only=True):
-    """How many labels were kept, and how many of them wait for a prediction that is not logged (yet)."""
+    """How many labels were kept, and how many of them wait for a prediction that is not logged (yet).
+
+    `unknown_classes` says how many of them name a class that the production version does not know: mistyped, or new.
+    """
 
     model: str
     accepted: int
     unmatched: int
+    unknown_classes: int = 0
 
 
 class PredictionsAccepted(Reply, frozen=True, kw_only=True):

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.errors import (
+    Conflict,
     IntegrityError,
-    InvalidInput,
     ModelExists,
     NotFound,
     NothingToRollBackTo,
@@ -317,9 +317,9 @@ class Registry:
         with self._store.begin() as transaction:
             version = require_version(transaction, model, number)
             if target is Stage.ARCHIVED and version.stage is Stage.PRODUCTION:
-                raise InvalidInput(
+                raise Conflict(
                     f"Version {number} of '{model}' is in production; archiving it would leave nothing to serve. "
-                    "Promote another version first."
+                    "Promote another version first, which archives this one."
                 )
             if target is Stage.ARCHIVED:
                 _check_unused(transaction, version)

@@ -177,13 +177,14 @@ class Client(ExperimentRequests):
         if not labels:
             # Nothing to send, but the model has to exist all the same.
             self._transport.ask(ModelStatus, self._path(model, ""))
-        accepted = unmatched = 0
+        accepted = unmatched = unknown = 0
         for start in range(0, len(labels), LABELS_AT_ONCE):
             body = {"model": model, "labels": labels[start : start + LABELS_AT_ONCE], "source": source}
             kept = self._transport.order(LabelsAccepted, f"{API}/labels", body)
             accepted += kept.accepted
             unmatched += kept.unmatched
-        return LabelsAccepted(model=model, accepted=accepted, unmatched=unmatched)
+            unknown += kept.unknown_classes
+        return LabelsAccepted(model=model, accepted=accepted, unmatched=unmatched, unknown_classes=unknown)
 
     def log_predictions(self, model: str, past: PastPredictions) -> PredictionsAccepted:
         """Log what another server answered, of a model that is only watched here; each id is kept once.
