@@ -37,8 +37,8 @@ from homeostat.reports.story import (
     VersionLine,
     WindowRow,
 )
+from homeostat.rollouts.budget import promotion_threshold, rollback_threshold
 from homeostat.rollouts.evidence import Pairs
-from homeostat.rollouts.rules import promotion_threshold, rollback_threshold
 from homeostat.stats.inference import mcnemar
 from homeostat.stats.sequential import betting_log_evidence, paired_log_evidence
 

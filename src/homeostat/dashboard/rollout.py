@@ -12,7 +12,7 @@ from homeostat.dashboard.facts import ModelFacts
 from homeostat.dashboard.words import Moment, evidence, length, moment, rollout_words, sound, step_name
 from homeostat.records import Policy, Rollout, RolloutState, StepKind
 from homeostat.reports.format import counted, metric_value, number
-from homeostat.rollouts.rules import promotion_threshold, rollback_threshold
+from homeostat.rollouts.budget import promotion_threshold, rollback_threshold
 
 # The least evidence that a meter shows: how little there is for a thing matters less than how much.
 LEAST_LOG = -math.log(100.0)

@@ -11,8 +11,7 @@ import msgspec
 
 from homeostat.records import Arm, Phase, Policy, Rollout, RolloutState, Step, StepKind
 from homeostat.records.decoding import converted
-from homeostat.rollouts.budget import promotion_threshold as promotion_threshold
-from homeostat.rollouts.budget import rollback_threshold as rollback_threshold
+from homeostat.rollouts.budget import promotion_threshold, rollback_threshold
 from homeostat.rollouts.evidence import (
     Comparison,
     Measured,
