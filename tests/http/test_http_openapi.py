@@ -192,6 +192,11 @@ NEEDS_LUCK = {
     "POST /api/v1/models/{model}/rollouts/pause",
     "POST /api/v1/models/{model}/rollouts/resume",
     "POST /api/v1/models/{model}/rollouts/abort",
+    "POST /api/v1/models/{model}/rollouts/approve",
+    "GET /api/v1/models/{model}/rollouts/report",
+    "GET /api/v1/models/{model}/incidents/{incident}",
+    "GET /api/v1/decisions/{decision}",
+    "GET /api/v1/decisions/{decision}/replay",
     "GET /api/v1/models/{model}/runs/{run}",
     # Only a model that nothing serves can be unloaded, and this one does serve.
     "POST /v2/repository/models/{model}/unload",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import msgspec
@@ -11,6 +11,7 @@ from homeostat.errors import Conflict, CoolingDown, RolloutInProgress, ServedEls
 from homeostat.journal import kept_hash, record_decision, serve_alone, write_route
 from homeostat.ports import ControlStore, Stages, Transaction
 from homeostat.records import (
+    Incident,
     Lease,
     Policy,
     Rollout,
@@ -89,9 +90,8 @@ class Rollouts:
             forward = {Stage.DRAFT: (Stage.TESTING, Stage.STAGING), Stage.TESTING: (Stage.STAGING,)}
             for target in forward.get(stage, ()):
                 self._stages.move(transaction, model, candidate, target, at=at, actor=actor, reason=reason)
-            earlier = transaction.list(Rollout, model=model)
-            number = len(earlier) + 1
-            attempt = self._attempt(earlier, candidate, policy, at)
+            number = len(transaction.list(Rollout, model=model)) + 1
+            attempt = self._attempt(transaction, model, candidate, policy, at, actor)
             rollout = Rollout(
                 id=f"{model}-rollout-{number}",
                 model=model,
@@ -135,24 +135,33 @@ class Rollouts:
                 )
             return self._apply(transaction, rollout, at, actor, policy)
 
-    def _attempt(self, earlier: Sequence[Rollout], candidate: int, policy: Policy, at: datetime) -> int:
-        """Which attempt of the candidate this is. Raises `CoolingDown` too soon after it was rolled back."""
-        tried = [rollout for rollout in earlier if rollout.candidate == candidate]
+    def _attempt(
+        self, transaction: Transaction, model: str, candidate: int, policy: Policy, at: datetime, actor: str
+    ) -> int:
+        """Which attempt of the candidate this is. Raises `CoolingDown` too soon after it was rolled back.
+
+        What a person took back, a person may bring back at once.
+        """
+        tried = [rollout for rollout in transaction.list(Rollout, model=model) if rollout.candidate == candidate]
         rest = timedelta(seconds=parse_span(policy.rollout.retry_after).seconds)
-        for rollout in tried:
-            # A clock that was set back must not lock a version out until it has caught up.
-            if rollout.state.was_rolled_back and rollout.updated_at <= at < rollout.updated_at + rest:
-                raise CoolingDown(
-                    model=rollout.model,
-                    version=candidate,
-                    until=(rollout.updated_at + rest).isoformat(timespec="minutes"),
-                )
+        # A clock that was set back must not lock a version out until it has caught up.
+        recent = {
+            one.id: one.updated_at + rest
+            for one in tried
+            if one.state.was_rolled_back and one.updated_at <= at < one.updated_at + rest
+        }
+        for incident in transaction.list(Incident, model=model) if recent else ():
+            if incident.rollout in recent and ACTOR in (actor, incident.actor):
+                until = recent[incident.rollout].isoformat(timespec="minutes")
+                raise CoolingDown(model=model, version=candidate, until=until)
         return len(tried) + 1
 
     def _make_room(self, transaction: Transaction, model: str, candidate: int, policy: Policy, at: datetime) -> None:
         held = active_rollout(transaction, model)
         if held is None:
             return
+        if held.candidate == candidate:
+            raise RolloutInProgress(model=model, candidate=candidate, rollout=held.id)
         if held.current.kind is StepKind.BAKE:
             end_rollout(transaction, held, RolloutState.COMPLETED, f"version {candidate} follows", at, policy)
         elif held.current.kind is StepKind.SHADOW:
