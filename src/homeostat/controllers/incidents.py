@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+import msgspec
 import numpy as np
 
 from homeostat.alerts.service import Alerts
@@ -80,14 +81,18 @@ class IncidentController:
         """Tell people once of each state; what was told before a kill is not told again."""
         if incident.told is incident.state:
             return incident
-        if incident.state is not RolloutState.VERIFYING:
-            finding = _finding(incident)
+        # A rollback that was confirmed at once was never seen in its first state; people hear of it all the same.
+        opening = incident.told is None and incident.state is RolloutState.VERIFYING
+        if opening or incident.state is not RolloutState.VERIFYING:
+            finding = _finding(
+                msgspec.structs.replace(incident, state=RolloutState.ROLLING_BACK) if opening else incident
+            )
             self._keep(finding)
             if finding.verdict is Verdict.HEALTHY:
                 self._alerts.settle(finding)
             else:
                 self._alerts.take([finding], policy.alerts)
-            if incident.state is RolloutState.ROLLING_BACK:
+            if opening or incident.state is RolloutState.ROLLING_BACK:
                 self._tell_of_loop(incident, policy)
         return self._incidents.told(incident)
 
