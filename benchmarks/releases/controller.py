@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -91,17 +89,6 @@ def failures_by_counts(rows: Any, failures: Any, allowed: float) -> Any:
     stakes = np.array(FRACTIONS).reshape(-1, *(1 for _ in np.shape(rows)))
     wealth = failures * np.log1p(stakes * (1 - allowed)) + rows * np.log1p(-stakes * allowed)
     return np.logaddexp.reduce(wealth, axis=0) - math.log(len(FRACTIONS))
-
-
-@contextmanager
-def quick_failures() -> Iterator[None]:
-    """The rules with that function: they ask for it at each look, of which there are millions here."""
-    held = rules.failure_log_evidence
-    rules.failure_log_evidence = failures_by_counts
-    try:
-        yield
-    finally:
-        rules.failure_log_evidence = held
 
 
 def open_rollouts() -> tuple[MemoryControlStore, Rollouts]:
@@ -221,7 +208,8 @@ class Simulation:
         """The next requests at which a step's own conditions can become true."""
         step, entered = self.rollout.current, self._entered
         marks = [entered + math.ceil(seconds / self.traffic.seconds - 1e-9) for seconds in self._times()]
-        marks += [entered + rows - 1 for rows in (step.rows, step.max_rows) if rows]
+        marks += [entered + step.rows - 1] if step.rows else []
+        marks += [entered + step.max_rows - 1 + self.late] if step.max_rows else []
         if step.labels:
             marks.append(entered + step.labels - 1 + self.late)
         if step.pairs:
@@ -292,6 +280,7 @@ class Simulation:
             candidate_answered=self._answered,
             candidate_slow=self._slow,
             labels_in_step=max(0, labelled - self._entered),
+            due_in_step=max(0, labelled - self._entered),
         )
 
     @staticmethod

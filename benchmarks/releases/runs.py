@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
-from benchmarks.releases.controller import Outcome, Simulation, quick_failures
+from benchmarks.releases.controller import Outcome, Simulation
 from benchmarks.releases.world import Evidence, Rows, Traffic, Truth, draw
 from scipy.stats import binomtest
 
@@ -45,8 +45,7 @@ class Case:
 
 
 def run_some(case: Case, numbers: Sequence[int]) -> list[Outcome]:
-    with quick_failures():
-        return [case.run(number) for number in numbers]
+    return [case.run(number) for number in numbers]
 
 
 def run_all(cases: Mapping[str, Case], runs: int, pool: Executor | None = None) -> dict[str, list[Outcome]]:

@@ -114,6 +114,9 @@ def soon(**parts: float) -> datetime:
         (SHADOW, {"overall": BETTER}, "enter"),
         (SHADOW, {"overall": EVEN, "rows_in_step": 500}, "reject"),
         (SHADOW, {"overall": BETTER, "rows_in_step": 500}, "enter"),
+        # Labels that are still on their way leave nobody undecided; in a step by size alone rows are rows.
+        (SHADOW, {"overall": EVEN, "rows_in_step": 5_000, "due_in_step": 499}, "hold"),
+        (SHADOW, {"overall": EVEN, "rows_in_step": 5_000, "due_in_step": 500}, "reject"),
         (SHADOW, {"overall": WORSE}, "reject"),
         # Canary: each floor on its own.
         (CANARY, {"now": soon(minutes=59)}, "hold"),

@@ -161,6 +161,7 @@ def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, policy: 
     failures = view.joined.failure_times(rollout.candidate)
     in_step = rows.event_time >= entered
     counted = in_step & rows.labelled if ripe is None else in_step & rows.labelled & (rows.event_time <= ripe)
+    overdue = as_datetime64(now - timedelta(seconds=parse_span(policy.triggers.label_lag).seconds)).astype(np.int64)
     beside = recent & (rows.in_control == 1) if rollout.current.control and rows.in_control is not None else None
     scored = rows.outputs_of(rollout.candidate)[1][candidate_rows]
     watch = set(policy.guardrails.watch)
@@ -180,6 +181,7 @@ def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, policy: 
         candidate_answered=int(answered.sum()),
         candidate_slow=int((rows.latency_ms[answered] > policy.guardrails.p95_latency_ms).sum()),
         labels_in_step=int(counted.sum()),
+        due_in_step=int((in_step & (rows.labelled | (rows.event_time <= overdue))).sum()),
         control_answered=0 if beside is None else int(beside.sum()),
         control_slow=0 if beside is None else int((rows.latency_ms[beside] > policy.guardrails.p95_latency_ms).sum()),
         precision=precision_of(judged, policy.guardrails.precision_drop) if "precision" in watch else None,

@@ -109,14 +109,12 @@ def compare_within(pairs: Pairs, *, positives: bool) -> Comparison | None:
 
 
 def failure_log_evidence(rows: int, failures: int, allowed: float) -> float:
-    """Evidence that rows fail more often than allowed; the order of failures is taken as it can do least harm.
+    """Evidence that rows fail more often than allowed, from counts: the order of failures does not matter to it.
 
-    The bets of a fixed fraction multiply to the same wealth in any order, so counts are enough.
+    >>> round(failure_log_evidence(90, 10, 0.01), 1)
+    2.9
     """
-    if rows + failures == 0:
-        return 0.0
-    outcomes = np.concatenate([np.full(failures, 1.0 - allowed), np.full(rows, -allowed)])
-    return float(betting_log_evidence(outcomes, 1.0)[-1])
+    return counted_log_evidence((1.0 - allowed, -allowed), (failures, rows))
 
 
 def counted_log_evidence(values: tuple[float, ...], counts: tuple[int, ...]) -> float:

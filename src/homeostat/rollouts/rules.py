@@ -28,8 +28,9 @@ LIMIT = "limit of the step"
 class Facts:
     """What a rollout is judged by. `overall` covers its whole life, `promoted` the time since it took over.
 
-    `labels_in_step` are labelled rows of the step, whoever answered them. Of the gateways that serve the model
-    `gateways_ready` hold the present route. The figures of the `control` arm are there where the step has one.
+    `labels_in_step` are labelled rows of the step, whoever answered them; `due_in_step` those and the rows that waited
+    for their label as long as labels may take. Of the gateways that serve the model `gateways_ready` hold the present
+    route. The figures of the `control` arm are there where the step has one.
     """
 
     now: datetime
@@ -52,6 +53,7 @@ class Facts:
     precision: Measured | None = None
     drift: Measured | None = None
     confidence: Measured | None = None
+    due_in_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def decide(rollout: Rollout, facts: Facts, policy: Policy) -> Action:
             promotion_threshold(policy),
         )
     if is_past_limit(step, rollout, facts):
-        undecided = f"undecided after {facts.rows_in_step:,} rows: {_summary(facts.overall)}"
+        undecided = f"undecided after {_counted_rows(step, facts):,} rows: {_summary(facts.overall)}"
         threshold = promotion_threshold(policy)
         if policy.rollout.at_limit == "hold":
             return Action("hold", f"held past its maximum, {undecided}", LIMIT, facts.overall.log_better, threshold)
@@ -250,8 +252,14 @@ def is_past_limit(step: Step, rollout: Rollout, facts: Facts) -> bool:
     """Whether a step has been given all the time or rows that it gets."""
     passed = (facts.now - rollout.step_entered_at).total_seconds()
     return (step.max_seconds is not None and passed >= step.max_seconds) or (
-        step.max_rows is not None and facts.rows_in_step >= step.max_rows
+        step.max_rows is not None and _counted_rows(step, facts) >= step.max_rows
     )
+
+
+def _counted_rows(step: Step, facts: Facts) -> int:
+    """The rows that a maximum counts. Nobody is undecided about rows whose labels are still on their way."""
+    # Decisions that were taken before rows were told apart are taken again as they were.
+    return facts.rows_in_step if not step.until_decided or facts.due_in_step is None else facts.due_in_step
 
 
 def arms_of(rollout: Rollout, step: Step) -> tuple[tuple[Arm, ...], tuple[int, ...]]:
