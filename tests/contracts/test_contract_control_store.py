@@ -17,9 +17,11 @@ from homeostat.records import (
     Arm,
     Decision,
     Finding,
+    KeptPolicy,
     Lease,
     Lineage,
     Manifest,
+    MetricValues,
     Model,
     Mutable,
     Progress,
@@ -135,7 +137,24 @@ def move(number):
     )
 
 
-APPEND_ONLY = {Decision: decision, Finding: finding, Route: route, StageChange: move}
+def policy(number):
+    return KeptPolicy(config_hash=f"h{number}", at=NOW, policy={"preset": "classic"})
+
+
+def values(number):
+    return MetricValues(
+        id=f"v{number}", model="spam", experiment="e1", metric="clicks", at=NOW, entities=("anna",), values=(1.0,)
+    )
+
+
+APPEND_ONLY = {
+    Decision: decision,
+    Finding: finding,
+    KeptPolicy: policy,
+    MetricValues: values,
+    Route: route,
+    StageChange: move,
+}
 
 
 def add(store, *records):
@@ -284,7 +303,7 @@ def test_an_exception_undoes_all_of_a_transaction(store, raised):
 LIVE = [
     (version, Stage.PRODUCTION, Stage.ARCHIVED),
     *((run, state, RunState.FAILED) for state in RunState if not state.is_final),
-    *((rollout, state, RolloutState.ABORTED) for state in RolloutState if not state.is_final),
+    *((rollout, state, RolloutState.ABORTED) for state in RolloutState if state.is_under_way),
 ]
 
 
@@ -308,7 +327,7 @@ def test_at_most_one_live_record_a_model(store, make, live, final):
 def test_two_different_live_states_exclude_each_other(store):
     add(store, rollout(1, RolloutState.PAUSED), run(1, RunState.EXTRACTING))
     with pytest.raises(Conflict):
-        add(store, rollout(2, RolloutState.ROLLING_BACK))
+        add(store, rollout(2, RolloutState.RUNNING))
     with pytest.raises(Conflict):
         add(store, run(2, RunState.REGISTERING))
 

@@ -72,7 +72,7 @@ def make_home(home: Path) -> Path:
         skops.io.dump(LogisticRegression(C=strength).fit(frame, labels), home / "model.skops")
         given = Registration(training=home / "training.csv", target="label", pipeline=home / "model.skops")
         system.control.register(MODEL, given, actor="tests", reason="for tests")
-    system.control.move(MODEL, 1, Stage.PRODUCTION, actor="tests", reason="")
+    system.control.move(MODEL, 1, Stage.PRODUCTION, actor="tests", reason="first")
     system.close()
     return home
 

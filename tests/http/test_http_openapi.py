@@ -20,6 +20,15 @@ HOST = {"host": "localhost:8080"}
 DOCUMENT = "/api/v1/openapi.json"
 FEATURES = {"spam": ("links", "length"), "iris": ("petal", "sepal"), "price": ("size", "rooms")}
 # What is well formed may still be about features, rows or files that a model does not have.
+ARMS = [{"name": "old", "version": 1, "weight": 0.5}, {"name": "new", "version": 2, "weight": 0.5}]
+EXPERIMENT = {
+    "model": "spam",
+    "name": "trial",
+    "arms": ARMS,
+    "metrics": [{"name": "accuracy", "role": "success"}],
+    "share": 0.01,
+}
+OWN_METRIC = [{"name": "clicks", "role": "success", "is_own": True, "bounds": [0.0, 1.0]}]
 LOOSE = "/(batch_)?predict$|/infer$|/labels$|/predictions$|/versions$"
 FINE = ["2xx", "400", "404", "409", "413"]
 
@@ -69,6 +78,9 @@ class Fuzzed:
         assert answer.status == 200
         label = {"model": "spam", "labels": [{"prediction_id": "known", "label": "yes"}]}
         assert self.small.post("/api/v1/labels", label).status == 200
+        made = self.small.post("/api/v1/experiments", {"experiment": EXPERIMENT | {"metrics": OWN_METRIC}})
+        assert made.status == 201
+        self.experiment = made.json["id"]
         self.small.server.start()
 
     def run(self, *, examples: int, phases: tuple[str, ...], known: bool = False, seed: int = 7) -> Counter[Any]:
@@ -80,6 +92,7 @@ class Fuzzed:
             "model": ["spam", "iris", "price", "loan", "drafts"],
             "version": [1, 2],
             "alert": ["spam-alert-1"],
+            "experiment": [self.experiment],
         }
         share = {f"path.{name}": {"dictionary": name, "probability": 0.7} for name in names}
         share |= {f"body.{name}": {"dictionary": "version", "probability": 0.7} for name in ("version", "to")}
@@ -94,7 +107,9 @@ class Fuzzed:
                 },
                 "checks": {"enabled": True},
                 "dictionaries": {name: {"values": values} for name, values in names.items()},
-                "parameters": {f"path.{name}": values[0] for name, values in names.items()} if known else share,
+                "parameters": {f"path.{name}": values[0] for name, values in names.items()} | {"query.model": "spam"}
+                if known
+                else share,
                 "operations": [
                     {
                         "include-path-regex": LOOSE,
@@ -161,6 +176,11 @@ def with_rows(seed: int) -> Callable[..., None]:
             (case.headers or {}).pop("inference-header-content-length", None)
         elif last == "invocations":
             case.body = {"dataframe_records": [row], "params": {"output": "all"}}
+        elif last == "experiments":
+            # Names are unique among those that live.
+            case.body = {"experiment": EXPERIMENT | {"name": f"trial-{rng.integers(1 << 30)}"}}
+        elif last == "values":
+            case.body = {"metric": "clicks", "values": [{"entity": "anna", "value": 0.5}]}
         elif last == "labels":
             case.body = {"model": "spam", "labels": [{"prediction_id": "known", "label": "yes"}]}
             # What the body says must not stand in the address too.
@@ -193,6 +213,10 @@ NEEDS_LUCK = {
     "POST /api/v1/models/{model}/rollouts/resume",
     "POST /api/v1/models/{model}/rollouts/abort",
     "POST /api/v1/models/{model}/rollouts/approve",
+    *(
+        f"POST /api/v1/experiments/{{experiment}}/{order}"
+        for order in ("schedule", "start", "pause", "resume", "weights", "stop", "abort", "archive", "values")
+    ),
     "GET /api/v1/models/{model}/rollouts/report",
     "GET /api/v1/models/{model}/incidents/{incident}",
     "GET /api/v1/decisions/{decision}",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from homeostat.errors import (
+    Conflict,
     IllegalMove,
     IntegrityError,
     InvalidInput,
@@ -186,7 +187,7 @@ def test_an_archived_version_is_not_installed_and_production_stays(registry):
     registry.advance("spam", 2, Stage.ARCHIVED, **WHO)
     with pytest.raises(IllegalMove):
         registry.install("spam", 2, **WHO)
-    with pytest.raises(InvalidInput, match="nothing to serve"):
+    with pytest.raises(Conflict, match="nothing to serve"):
         registry.advance("spam", 1, Stage.ARCHIVED, **WHO)
     assert registry.production("spam").number == 1
 
