@@ -265,8 +265,8 @@ class NotReplayable(Conflict):
 
     code = "not_replayable"
     template = (
-        "Decision '{decision}' ({kind}) can't be taken again: {reason}. What the rules of rollouts and rollbacks "
-        "decide by themselves can be."
+        "Decision '{decision}' ({kind}) can't be taken again: {reason}. What the rules of rollouts, rollbacks and "
+        "experiments decide by themselves can be."
     )
 
 

@@ -20,6 +20,7 @@ from homeostat.errors import (
     UnknownVersion,
     VersionInUse,
 )
+from homeostat.experiments import replaying
 from homeostat.experiments.rules import replay
 from homeostat.frames import Columns
 from homeostat.records import (
@@ -108,6 +109,13 @@ def test_a_worse_arm_loses_and_gives_its_traffic_back(small, small_systems):
     assert held.evidence["unit"] == "entities"
     assert set(ask(small, small_systems).arm) == {"control"}
     [decided] = small.decisions("experiment decided")
+    again = small.system.control.replay(decided.id)
+    assert (again.same, again.again.kind, again.again.reason) == (True, "decide", held.outcome)
+    # What was kept decides, not what is known now: a forged one is found out.
+    forged = msgspec.structs.replace(
+        decided, inputs=decided.inputs | {"facts": {"now": decided.at, "judged": {"verdict": "win"}}}
+    )
+    assert not replaying.replay_decision(forged).same
     step = replay(msgspec.json.decode(msgspec.json.encode(decided.inputs)))
     assert (step.verdict, step.reason) == (held.verdict, held.outcome)
     concluded = small.system.control.stop_experiment(one.id, **WHO)

@@ -12,6 +12,7 @@ from homeostat.control_plane.registration import check_runnable
 from homeostat.control_plane.rollout_report import rollout_report
 from homeostat.controllers.confirmation import wait_for_gateways
 from homeostat.errors import Conflict, UnknownRecord
+from homeostat.experiments import replaying as experiments
 from homeostat.journal import latest_route
 from homeostat.ports import Clock, ControlStore, PredictionLog
 from homeostat.records import (
@@ -127,7 +128,8 @@ class ReleasesPlane:
         return find_decision(self._store, decision)
 
     def replay(self, decision: str) -> Replay:
-        found = replay_decision(self._store, find_decision(self._store, decision))
+        kept = find_decision(self._store, decision)
+        found = experiments.replay_decision(kept) if experiments.replays(kept) else replay_decision(self._store, kept)
         # The facts are long, and the decision itself has them.
-        inputs = {name: value for name, value in found.decision.inputs.items() if name != "facts"}
+        inputs = {name: value for name, value in found.decision.inputs.items() if name not in ("facts", "before")}
         return msgspec.structs.replace(found, decision=msgspec.structs.replace(found.decision, inputs=inputs))

@@ -68,6 +68,25 @@ TRANSITIONS: dict[Move, dict[ExperimentState, ExperimentState]] = {
 }
 
 
+# The rule that decisions name, and what they say that a move did.
+RULE = "experiment"
+PAST = {
+    Move.SCHEDULE: "scheduled",
+    Move.START: "started",
+    Move.PAUSE: "paused",
+    Move.RESUME: "resumed",
+    Move.REWEIGH: "reweighed",
+    Move.STOP: "concluded",
+    Move.ARCHIVE: "archived",
+    Move.EXPOSE: "exposed",
+    Move.HOLD: "held",
+    Move.RELEASE: "released",
+    Move.DECIDE: "decided",
+    Move.GIVE_UP: "inconclusive",
+    Move.ADVANCE: "reweighed",
+}
+
+
 def target(experiment: Experiment, move: Move) -> ExperimentState:
     """The state that a move leads to. Raises `IllegalTransition`, which names the moves that are legal."""
     found = TRANSITIONS[move].get(experiment.state)

@@ -19,7 +19,7 @@ from homeostat.errors import (
 from homeostat.experiments import ranges
 from homeostat.experiments.claims import check_versions, free_ranges, namespace_salt, own_ranges
 from homeostat.experiments.drafts import check_name, check_weights, checked_draft
-from homeostat.experiments.rules import ExperimentFacts, Move, Step, decide, ramped, recorded, target
+from homeostat.experiments.rules import PAST, RULE, ExperimentFacts, Move, Step, decide, ramped, recorded, target
 from homeostat.journal import ACTOR, abort_experiment, latest_route, live_experiments, record_decision, rewrite_route
 from homeostat.ports import ControlStore, Transaction
 from homeostat.records import (
@@ -298,26 +298,9 @@ def _moved(
     if move is Move.STOP and experiment.state not in (S.DECIDED, S.INCONCLUSIVE):
         changes |= {"outcome": f"stopped before it was decided: {reason}", "held": ""}
     moved = transaction.replace(msgspec.structs.replace(experiment, **changes))
-    _told(transaction, moved, f"experiment {_PAST[move]}", at=at, actor=actor, reason=reason, inputs=inputs)
+    _told(transaction, moved, f"experiment {PAST[move]}", at=at, actor=actor, reason=reason, inputs=inputs)
     _rewrite(transaction, moved, at)
     return moved
-
-
-_PAST = {
-    Move.SCHEDULE: "scheduled",
-    Move.START: "started",
-    Move.PAUSE: "paused",
-    Move.RESUME: "resumed",
-    Move.REWEIGH: "reweighed",
-    Move.STOP: "concluded",
-    Move.ARCHIVE: "archived",
-    Move.EXPOSE: "exposed",
-    Move.HOLD: "held",
-    Move.RELEASE: "released",
-    Move.DECIDE: "decided",
-    Move.GIVE_UP: "inconclusive",
-    Move.ADVANCE: "reweighed",
-}
 
 
 def _rewrite(transaction: Transaction, experiment: Experiment, at: datetime) -> None:
@@ -343,7 +326,7 @@ def _told(
         at=at,
         actor=actor,
         reason=f"{experiment.id} '{experiment.name}'{verdict}: {reason}",
-        rule="experiment" if inputs else "by hand",
+        rule=RULE if inputs else "by hand",
         inputs=inputs or {"experiment": experiment.id, "state": experiment.state.value},
     )
 
