@@ -41,6 +41,7 @@ def look(loads: ModuleType, client: Client, *, rows: int, labelled: int) -> None
     loads.wait_until("the controllers have counted", counted)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found in /proc")
 def test_controllers_act_apart_at_once_are_replaced_and_end_with_their_server(
     servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path

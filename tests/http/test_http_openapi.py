@@ -196,6 +196,8 @@ def fuzzed(small_servers: ModuleType, tmp_path: Path) -> Iterator[Fuzzed]:
         yield made
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_edges_of_every_operation_are_as_documented(fuzzed: Fuzzed, document: Any) -> None:
     statuses = fuzzed.run(examples=1, phases=("examples", "coverage"), known=True)
     asked = {label for label, _ in statuses}
