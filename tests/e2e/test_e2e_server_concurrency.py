@@ -161,9 +161,11 @@ def check_stopped(loads: ModuleType, home: Path, gateways: int) -> None:
     reports = loads.read_store(home, GatewayReport)
     assert len(reports) == gateways
     assert all(one.stopped and one.routes == {} for one in reports)
-    # The controllers begin behind the gateways; in a few seconds of a busy machine they may not have come to any.
+    # The controllers begin behind the gateways; in a few seconds of a busy machine they may not have come to any. Those
+    # that were in the middle of a pass leave the lease of a dead process, which holds nobody up.
     held = [lease for lease in loads.read_store(home, Lease) if lease.name == f"controllers:{MODEL}"]
-    assert all(lease.until < datetime.now(tz=UTC) for lease in held)
+    for lease in held:
+        assert lease.until < datetime.now(tz=UTC) or not loads.is_alive(int(lease.holder.split(":")[1]))
 
 
 def seconds_to_old(traffic: Traffic) -> list[float]:

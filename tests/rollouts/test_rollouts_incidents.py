@@ -276,3 +276,8 @@ def test_a_rollback_by_hand_after_the_end_has_an_incident_too(small, small_syste
     found = small.system.control.incident(model, done.incident)
     assert (found.from_version, found.to_version, found.rollout, found.actor) == (3, 1, None, "ann")
     assert found.state is RolloutState.VERIFYING
+    # People hear of it as a finding on what was taken back; the version that serves again is not ill for it.
+    report = small.system.control.check(model)
+    assert not report.harmed
+    [told] = [one for one in small.system.control.findings(model) if one.check.startswith("rollback")]
+    assert (told.version, told.verdict) == (3, Verdict.HARMED)

@@ -144,6 +144,7 @@ def _finding(incident: Incident) -> Finding:
         verdict=verdict,
         severity=severity,
         message=words,
-        version=old,
+        # What was taken back is what is ill: a check of the version that serves again is not to end in alarm over it.
+        version=new if incident.state is RolloutState.ROLLING_BACK else old,
         evidence={"incident": incident.id, "from": new, "to": old},
     )
