@@ -237,8 +237,8 @@ def test_what_is_made_up_is_answered_as_documented(fuzzed: Fuzzed) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_great_deal_that_is_made_up_is_answered_as_documented(fuzzed: Fuzzed) -> None:
-    statuses = fuzzed.run(examples=200, phases=("fuzzing",))
-    statuses += fuzzed.run(examples=50, phases=("stateful",))
+    statuses = fuzzed.run(examples=100, phases=("fuzzing",))
+    statuses += fuzzed.run(examples=25, phases=("stateful",))
     statuses += fuzzed.run(examples=1, phases=("coverage",))
     assert sum(statuses.values()) > 5000
     # It serves as before, whatever was ordered of it in between.
