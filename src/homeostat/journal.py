@@ -153,7 +153,13 @@ def _why_over(transaction: Transaction, experiment: Experiment, route: Route) ->
 
 
 def abort_experiment(
-    transaction: Transaction, experiment: Experiment, *, at: datetime, actor: str, reason: str
+    transaction: Transaction,
+    experiment: Experiment,
+    *,
+    at: datetime,
+    actor: str,
+    reason: str,
+    inputs: dict[str, Any] | None = None,
 ) -> Experiment:
     """End an experiment without a verdict. Its route has to be written anew by whoever calls."""
     ended = transaction.replace(
@@ -167,6 +173,6 @@ def abort_experiment(
         actor=actor,
         reason=f"{experiment.id} '{experiment.name}': {reason}",
         rule="experiment",
-        inputs={"experiment": experiment.id, "state": experiment.state.value},
+        inputs=inputs or {"experiment": experiment.id, "state": experiment.state.value},
     )
     return ended

@@ -21,7 +21,8 @@ from homeostat.errors import (
     VersionInUse,
 )
 from homeostat.experiments import replaying
-from homeostat.experiments.rules import replay
+from homeostat.experiments.rules import ExperimentFacts, Judged, replay
+from homeostat.experiments.service import Experiments
 from homeostat.frames import Columns
 from homeostat.records import (
     Arm,
@@ -206,6 +207,16 @@ def test_pause_serves_the_control_and_resume_opens_an_epoch(small, small_systems
     with pytest.raises(IllegalTransition) as caught:
         control.resume_experiment(one.id, **WHO)
     assert "pause, weights, stop, abort" in caught.value.message
+
+
+def test_an_arm_that_can_not_score_is_given_up_and_that_can_be_taken_again(small, small_systems):
+    one = begin(small, small_systems, flipped=False, shadow_rows=50)
+    facts = ExperimentFacts(now=small.clock.now(), judged=Judged(verdict="running"), shadowed=30, failed=0.4)
+    ended = Experiments(small.system.store).advance(one, facts, {})
+    assert (ended.state, ended.outcome) == (S.ABORTED, "an arm could not score 40.0% of the rows that it shadowed")
+    [aborted] = small.decisions("experiment aborted")
+    again = small.system.control.replay(aborted.id)
+    assert (again.same, again.again.kind) == (True, "abort")
 
 
 def test_shadowing_scores_beside_and_then_runs(small, small_systems):

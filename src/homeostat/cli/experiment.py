@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from homeostat.cli.output import FOUND, check_report, console, moment, print_jso
 from homeostat.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from homeostat.ports import ControlPlane
     from homeostat.records import Experiment
 
 app = typer.Typer(help="Experiments: arms compared on live traffic.", no_args_is_help=True)
@@ -138,31 +140,20 @@ def schedule(
         _say(plane.schedule_experiment(experiment, when, actor=context.actor(), reason=reason), json=json)
 
 
-@app.command("start")
-def start(
-    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
-) -> None:
-    """Start it now."""
-    with context.control_plane(server) as plane:
-        _say(plane.start_experiment(experiment, actor=context.actor(), reason=reason), json=json)
+def _order(name: str, meaning: str, order: Callable[[ControlPlane], Callable[..., Experiment]]) -> None:
+    """Make the command of an order that takes nothing but an experiment and a reason."""
+
+    @app.command(name, help=meaning)
+    def ordered(
+        experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
+    ) -> None:
+        with context.control_plane(server) as plane:
+            _say(order(plane)(experiment, actor=context.actor(), reason=reason), json=json)
 
 
-@app.command("pause")
-def pause(
-    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
-) -> None:
-    """Let the control answer for all arms; what was seen is kept."""
-    with context.control_plane(server) as plane:
-        _say(plane.pause_experiment(experiment, actor=context.actor(), reason=reason), json=json)
-
-
-@app.command("resume")
-def resume(
-    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
-) -> None:
-    """Go on after a pause, in a new epoch."""
-    with context.control_plane(server) as plane:
-        _say(plane.resume_experiment(experiment, actor=context.actor(), reason=reason), json=json)
+_order("start", "Start it now.", lambda plane: plane.start_experiment)
+_order("pause", "Let the control answer for all arms; what was seen is kept.", lambda plane: plane.pause_experiment)
+_order("resume", "Go on after a pause, in a new epoch.", lambda plane: plane.resume_experiment)
 
 
 @app.command("weights")
@@ -178,31 +169,13 @@ def weights(
         _say(plane.weigh_experiment(experiment, weights, actor=context.actor(), reason=reason), json=json)
 
 
-@app.command("stop")
-def stop(
-    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
-) -> None:
-    """Conclude it: with its verdict, or without one where it was not decided."""
-    with context.control_plane(server) as plane:
-        _say(plane.stop_experiment(experiment, actor=context.actor(), reason=reason), json=json)
-
-
-@app.command("abort")
-def abort(
-    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
-) -> None:
-    """Give it up, unless it is over."""
-    with context.control_plane(server) as plane:
-        _say(plane.abort_experiment(experiment, actor=context.actor(), reason=reason), json=json)
-
-
-@app.command("archive")
-def archive(
-    experiment: Id, reason: ReasonOption = "by hand", server: ServerOption = None, json: JsonOption = False
-) -> None:
-    """Put it away once it is over."""
-    with context.control_plane(server) as plane:
-        _say(plane.archive_experiment(experiment, actor=context.actor(), reason=reason), json=json)
+_order(
+    "stop",
+    "Conclude it: with its verdict, or without one where it was not decided.",
+    lambda plane: plane.stop_experiment,
+)
+_order("abort", "Give it up, unless it is over.", lambda plane: plane.abort_experiment)
+_order("archive", "Put it away once it is over.", lambda plane: plane.archive_experiment)
 
 
 @app.command("holdouts")

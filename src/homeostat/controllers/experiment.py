@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from homeostat.controllers.units import first_success, tried_so_far, units_of
+from homeostat.controllers.units import tried_so_far, units_of
 from homeostat.controllers.views import ModelView
+from homeostat.experiments.drafts import first_success
 from homeostat.experiments.rules import ExperimentFacts, Judged
 from homeostat.experiments.service import Experiments
 from homeostat.experiments.story import plan_of
@@ -148,7 +149,7 @@ def _weights(experiment: Experiment, units: Units) -> tuple[float, ...] | None:
     """What a bandit gives its arms next."""
     if experiment.plan.strategy is not Strategy.BANDIT:
         return None
-    successes, trials = tried_so_far(units, first_success(experiment))
+    successes, trials = tried_so_far(units, first_success(experiment.plan.metrics))
     if min(trials) == 0:
         return None
     floor = min(0.1, 1 / len(trials))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from homeostat.experiments.drafts import METRICS
 from homeostat.feedback.joined import NONE, Exposures, Rows
-from homeostat.records import Experiment, ExperimentMetric, MetricRole, MetricValues, Strategy, as_datetime64
+from homeostat.records import Experiment, ExperimentMetric, MetricValues, Strategy, as_datetime64
 from homeostat.stats.experiments import Units
 
 Integers = npt.NDArray[np.int64]
@@ -285,8 +285,3 @@ def tried_so_far(units: Units, metric: ExperimentMetric) -> tuple[list[float], l
     arm = np.asarray(units.arm)[known]
     arms = len(units.arms)
     return np.bincount(arm, values[known], arms).tolist(), np.bincount(arm, minlength=arms).tolist()
-
-
-def first_success(experiment: Experiment) -> ExperimentMetric:
-    """The metric that a bandit goes by."""
-    return next(metric for metric in experiment.plan.metrics if metric.role is MetricRole.SUCCESS)

@@ -87,14 +87,15 @@ def checked_draft(draft: ExperimentDraft, task: Task) -> ExperimentDraft:
         raise InvalidExperiment(
             "Values of your own metrics belong to entities, which a random experiment does not keep."
         )
-    if draft.strategy is Strategy.BANDIT and _first_success(metrics).bounds is None:
+    if draft.strategy is Strategy.BANDIT and first_success(metrics).bounds is None:
         raise InvalidExperiment(
             "A bandit needs a success metric with bounds, such as accuracy, that says what is better."
         )
     return msgspec.structs.replace(draft, metrics=metrics, ranges=ranges.checked(draft.ranges))
 
 
-def _first_success(metrics: tuple[ExperimentMetric, ...]) -> ExperimentMetric:
+def first_success(metrics: tuple[ExperimentMetric, ...]) -> ExperimentMetric:
+    """The metric that a bandit goes by."""
     return next(metric for metric in metrics if metric.role is MetricRole.SUCCESS)
 
 

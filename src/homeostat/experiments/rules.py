@@ -77,6 +77,7 @@ PAST = {
     Move.RESUME: "resumed",
     Move.REWEIGH: "reweighed",
     Move.STOP: "concluded",
+    Move.ABORT: "aborted",
     Move.ARCHIVE: "archived",
     Move.EXPOSE: "exposed",
     Move.HOLD: "held",

@@ -256,7 +256,7 @@ def _stepped(transaction: Transaction, experiment: Experiment, step: Step, facts
     inputs, now = recorded(experiment, facts), facts.now
     to = target(experiment, step.move)
     if step.move is Move.ABORT:
-        ended = abort_experiment(transaction, experiment, at=now, actor=ACTOR, reason=step.reason)
+        ended = abort_experiment(transaction, experiment, at=now, actor=ACTOR, reason=step.reason, inputs=inputs)
         _rewrite(transaction, ended, now)
         return ended
     if step.move is Move.HOLD:

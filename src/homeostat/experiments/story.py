@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from homeostat.experiments.drafts import METRICS
 from homeostat.records import Decision, Experiment, ExperimentMetric, ExperimentVerdict
+from homeostat.records.decoding import converted
 from homeostat.reports.experiments import ExperimentStory, Look, Marked
 from homeostat.stats.experiments import Judgement, MetricPlan, Plan, Reading
 
@@ -78,7 +77,7 @@ def _marked(decision: Decision) -> Marked:
 
 def _read(kept: dict[str, Any], kind: Any) -> Any:
     """A result of the statistics from what was kept of it: what was no finite number is one again."""
-    return msgspec.convert(_numbers(kept), kind)
+    return converted(_numbers(kept), kind)
 
 
 def _numbers(value: Any, name: str = "") -> Any:

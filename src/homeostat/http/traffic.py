@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from homeostat.errors import Conflict, UnknownModel, UnknownRecord, UnknownVersion
@@ -36,6 +37,13 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
         return control.start_rollout(
             request.path["model"], body.version, actor=request.actor(body.actor), reason=body.reason
         )
+
+    def change(verb: str, summary: str, order: Callable[..., Rollout]) -> Operation:
+        def handle(request: Request) -> Rollout:
+            return order(request.path["model"], actor=request.actor(request.body.actor))
+
+        path = f"{ONE}/rollouts/{verb}"
+        return Operation("POST", path, summary, handle, Rollout, tag, body=ActorBody, body_required=False, **whose)
 
     return [
         Operation(
@@ -92,39 +100,9 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
             errors=(UnknownModel, UnknownVersion, Conflict),
             status=201,
         ),
-        Operation(
-            "POST",
-            f"{ONE}/rollouts/pause",
-            "Stay in the present step",
-            lambda r: control.pause(r.path["model"], actor=r.actor(r.body.actor)),
-            Rollout,
-            tag,
-            body=ActorBody,
-            body_required=False,
-            **whose,
-        ),
-        Operation(
-            "POST",
-            f"{ONE}/rollouts/resume",
-            "Go on with a paused rollout",
-            lambda r: control.resume(r.path["model"], actor=r.actor(r.body.actor)),
-            Rollout,
-            tag,
-            body=ActorBody,
-            body_required=False,
-            **whose,
-        ),
-        Operation(
-            "POST",
-            f"{ONE}/rollouts/approve",
-            "Let a rollout leave a step that waits for approval",
-            lambda r: control.approve(r.path["model"], actor=r.actor(r.body.actor)),
-            Rollout,
-            tag,
-            body=ActorBody,
-            body_required=False,
-            **whose,
-        ),
+        change("pause", "Stay in the present step", control.pause),
+        change("resume", "Go on with a paused rollout", control.resume),
+        change("approve", "Let a rollout leave a step that waits for approval", control.approve),
         Operation(
             "POST",
             f"{ONE}/rollouts/abort",

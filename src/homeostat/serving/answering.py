@@ -74,6 +74,11 @@ class Snapshot:
     tried: tuple[LoadedVersion, ...] = ()
     allocation: Allocation | None = None
 
+    @property
+    def versions(self) -> tuple[LoadedVersion, ...]:
+        """Every version that is held: answering, beside, or tried in an experiment."""
+        return (*self.arms, *self.shadows, *self.tried)
+
     def arm(self, position: int) -> tuple[str, LoadedVersion]:
         """The name of an arm, and its version."""
         count = len(self.arms)

@@ -101,7 +101,7 @@ class Gateway:
         if held is not None and (held.route.number == route.number or self._is_refused(model, route, now)):
             return held
         # Versions that are held already are kept: they were verified when they were loaded.
-        loaded = {} if held is None else {one.version.number: one for one in _versions_of(held)}
+        loaded = {} if held is None else {one.version.number: one for one in held.versions}
         try:
             for number in route.versions - set(loaded):
                 loaded[number] = self._load(model, number)
@@ -163,7 +163,7 @@ class Gateway:
     def _load_named(self, model: str, number: int, now: datetime) -> LoadedVersion:
         with self._lock:
             held = self._snapshots.get(model)
-            for one in _versions_of(held) if held is not None else ():
+            for one in held.versions if held is not None else ():
                 if one.version.number == number:
                     return one
             if (model, number) not in self._named:
@@ -267,11 +267,6 @@ class Gateway:
             arm=served.arm,
             route=snapshot.route.number,
         )
-
-
-def _versions_of(held: Snapshot) -> tuple[LoadedVersion, ...]:
-    """Every version that a snapshot holds."""
-    return (*held.arms, *held.shadows, *held.tried)
 
 
 def _names(values: Sequence[Any]) -> npt.NDArray[Any]:

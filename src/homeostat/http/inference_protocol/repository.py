@@ -101,7 +101,7 @@ class Repository:
 
 def warm(held: Snapshot) -> None:
     """Let every version of a route score a made-up row once, which is not logged: first calls are slow."""
-    for loaded in (*held.arms, *held.shadows, *held.tried):
+    for loaded in held.versions:
         # What it says of such a row is nobody's business.
         with contextlib.suppress(HomeostatError):
             loaded.score(_some_row(loaded.version.signature))

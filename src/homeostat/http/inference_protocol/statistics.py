@@ -98,7 +98,7 @@ class Statistics:
 
     def _of_model(self, model: str, counts: Mapping[tuple[str, int], VersionCounts]) -> list[ModelStatistics]:
         held = self._plane.gateway.held().get(model)
-        served = {one.version.number for one in (*held.arms, *held.shadows)} if held is not None else set()
+        served = {one.version.number for one in held.versions} if held is not None else set()
         numbers = served | {number for name, number in counts if name == model}
         return [_statistics(model, number, counts.get((model, number))) for number in sorted(numbers)]
 
