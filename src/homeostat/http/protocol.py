@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -25,6 +25,9 @@ BODY_SECONDS = 60.0
 BODY_BYTES_A_SECOND = 50_000
 # Longer bodies than this hold more than one row, or something strange.
 MOST_DIRECT = 65_536
+# Heads that are remembered, and the longest of them: most callers send the same one with each request.
+MOST_HEADS, LONGEST_HEAD, MOST_HEADERS = 1000, 2048, 50
+END_OF_HEAD = b"\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -176,6 +179,38 @@ class DirectRequest:
         self.protocol.reply(self, content)
 
 
+class Head(NamedTuple):
+    """What the parser made of the bytes of a head: where the request goes, its headers, and how long its body is."""
+
+    target: Any
+    headers: list[tuple[bytes, bytes]]
+    body_bytes: int
+
+
+class Heads:
+    """Heads that were read before. Equal bytes at the start of a message mean the same, so none is parsed twice."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Head] = {}
+
+    def find(self, data: bytes) -> tuple[Head, int] | None:
+        """The head of a message that has come whole and alone, and where its body begins; `None`: let it be parsed."""
+        end = data.find(END_OF_HEAD, 0, LONGEST_HEAD) + len(END_OF_HEAD)
+        head = self._known.get(data[:end])
+        return None if head is None or len(data) != end + head.body_bytes else (head, end)
+
+    def keep(self, data: bytes, request: DirectRequest) -> None:
+        """Remember the head of a message that had come whole and alone. Only its length may say where it ends."""
+        end = data.find(END_OF_HEAD, 0, LONGEST_HEAD)
+        lengths = [value for name, value in request.head if name in (b"content-length", b"transfer-encoding")]
+        body_bytes = len(data) - end - len(END_OF_HEAD)
+        if end < 0 or lengths != [b"%d" % body_bytes] or len(request.head) > MOST_HEADERS:
+            return
+        if len(self._known) >= MOST_HEADS:
+            self._known.clear()
+        self._known[data[: end + len(END_OF_HEAD)]] = Head(request.target, request.head, body_bytes)
+
+
 class Direct(Protocol):
     """Who answers requests of one row."""
 
@@ -192,6 +227,33 @@ class DirectProtocol(BoundedProtocol):
     """One connection whose requests of one row are answered by `direct`, which a subclass names."""
 
     direct: Direct
+    heads: Heads
+
+    # Whether the next byte begins a message, as far as the parser knows.
+    _is_between = True
+
+    def data_received(self, data: bytes) -> None:
+        before: Any = self.cycle
+        is_free = self._is_between and (before is None or before.response_complete)
+        if is_free and not self.transport.is_closing() and (found := self.heads.find(data)) is not None:
+            head, end = found
+            request = DirectRequest(self, head.target, head.headers)
+            request.body = data[end:]
+            self.cycle = request  # type: ignore[assignment]
+            self._is_kept = False
+            self._end_body()
+            self._unset_keepalive_if_required()
+            if self.direct.take(request):
+                return
+            self.cycle = before
+        super().data_received(data)
+        made: Any = self.cycle
+        if is_free and self._is_between and made is not before and type(made) is DirectRequest:
+            self.heads.keep(data, made)
+
+    def on_message_begin(self) -> None:
+        self._is_between = False
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         before: Any = self.cycle
@@ -221,6 +283,7 @@ class DirectProtocol(BoundedProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._is_between = True
         request: Any = self.cycle
         if type(request) is DirectRequest and not request.response_complete:
             self._end_body()
@@ -262,4 +325,4 @@ def bounded(body_seconds: float, direct: Direct | None = None) -> type[BoundedPr
     """
     if direct is None:
         return type("OwnProtocol", (BoundedProtocol,), {"body_seconds": body_seconds})
-    return type("OwnProtocol", (DirectProtocol,), {"body_seconds": body_seconds, "direct": direct})
+    return type("OwnProtocol", (DirectProtocol,), {"body_seconds": body_seconds, "direct": direct, "heads": Heads()})
