@@ -12,6 +12,7 @@ import pytest
 
 from homeostat.controllers.rollout_features import RolloutFeatures
 from homeostat.controllers.views import rollout_facts
+from homeostat.errors import InvalidSettings
 from homeostat.feedback.joined import JoinedLog
 from homeostat.frames import Columns, Kind
 from homeostat.records import (
@@ -27,9 +28,11 @@ from homeostat.records import (
     as_datetime64,
     parse_steps,
 )
+from homeostat.rollouts.budget import GUARDRAILS, check_guardrails
 from homeostat.rollouts.evidence import Measured, Pairs
 from homeostat.rollouts.fairness import NONE, fairness_of, grouping_of
 from homeostat.rollouts.feature_drift import drift_together, feature_drift_of, most_visits
+from homeostat.settings import load
 from homeostat.stats.profile import Profile
 from homeostat.stores.sqlite import SqlitePredictionLog
 
@@ -209,6 +212,21 @@ def test_fairness_is_judged_only_where_its_metric_and_its_groups_are():
     assert fairness_of(number, [(GROUPS, CODES)], "accuracy", 0.05) is None
     # Groups in which no row enters say nothing: no row here is negative.
     assert fairness_of(pairs_of_groups((0.9, 0.5), (0.9, 0.9), truth=1), [(GROUPS, CODES)], "fpr", 0.05) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("fairness_gap", -0.1), ("fairness_gap", 1.0), ("drift_effect", -0.1), ("fairness_metric", "luck")],
+)
+def test_a_margin_of_the_wrong_sign_or_a_metric_that_there_is_not_is_refused(name, value):
+    with pytest.raises(InvalidSettings, match=name):
+        load(environment={}, overrides={f"policy.guardrails.{name}": value})
+
+
+def test_all_guardrails_together_keep_to_the_budget_by_their_default_shares():
+    everything = GuardrailPolicy(watch=GUARDRAILS)
+    check_guardrails(everything)
+    assert sum(everything.share(name) for name in GUARDRAILS) == pytest.approx(1.0)
 
 
 # In a whole system
