@@ -99,7 +99,7 @@ def make_home(loads: ModuleType, home: Path) -> Path:
     skops.io.dump(LogisticRegression().fit(frame, turned), home / "turned.skops")
     system = open_system(load(environment={}, overrides={"home": str(home / "state")}))
     given = Registration(training=home / "turned.csv", target="label", pipeline=home / "turned.skops")
-    assert system.control.register(loads.MODEL, given, actor="benchmark", reason="").number == WRONG
+    assert system.control.register(loads.MODEL, given, actor="benchmark", reason="a worse one").number == WRONG
     system.close()
     return home
 

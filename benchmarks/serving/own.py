@@ -69,7 +69,8 @@ def command(home: Path, *arguments: str) -> str:
 def put_in_production(home: Path, files: Path, name: str) -> None:
     """Register the pipeline of a folder, and promote it."""
     pipeline, training = files / "model.skops", files / "training.csv"
-    command(home, "model", "register", name, str(pipeline), str(training), "--target", model.TARGET)
+    place = ("--target", model.TARGET, "--to", "staging")
+    command(home, "model", "register", name, str(pipeline), str(training), *place)
     command(home, "model", "promote", name, "1")
 
 

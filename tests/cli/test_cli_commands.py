@@ -45,14 +45,22 @@ def out(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def register(folder: Path) -> None:
+def register(folder: Path, *more: str) -> None:
     save_pipeline(folder)
-    assert run(["model", "register", "mail", "model.skops", "training.csv", "--target", "label"]) == 0
+    assert run(["model", "register", "mail", "model.skops", "training.csv", "--target", "label", *more]) == 0
 
 
 def test_a_model_from_registration_to_rollback(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     register(home)
-    register(home)
+    register(home, "--to", "staging")
+    said = capsys.readouterr().out
+    assert "'homeostat model promote mail 1 --to staging', and then 'homeostat model promote mail 1'" in said
+    assert "Next: 'homeostat model promote mail 2'" in said
+    assert run(["model", "promote", "mail", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "[illegal_move]" in said
+    assert "homeostat model promote mail 1 --to staging" in " ".join(said.split())
+    assert run(["model", "promote", "mail", "1", "--to", "staging"]) == 0
     assert run(["model", "promote", "mail", "1"]) == 0
     assert run(["model", "promote", "mail", "v2", "--reason", "newer"]) == 0
     capsys.readouterr()
@@ -109,6 +117,11 @@ def test_a_changed_byte_is_found_with_status_1(home: Path, capsys: pytest.Captur
         (["model", "promote", "mail", "one"], "invalid_input"),
         (["model", "promote", "mail", "1", "--to", "heaven"], "invalid_input"),
         (["model", "promote", "mail", "1", "--to", "draft"], "illegal_move"),
+        (["model", "promote", "mail", "1"], "illegal_move"),
+        (
+            ["model", "register", "mail", "model.skops", "training.csv", "--target", "label", "--to", "production"],
+            "invalid_input",
+        ),
         (["model", "rollback", "mail"], "nothing_to_roll_back_to"),
         (["model", "rollback", "other"], "unknown_model"),
         (["history", "other"], "unknown_model"),
@@ -141,7 +154,7 @@ def test_bad_input_ends_with_2_and_changes_nothing(
 
 
 def test_a_trainer_that_cannot_be_imported_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    register(home)
+    register(home, "--to", "testing")
     assert run(["model", "promote", "mail", "1"]) == 0
     (home / "homeostat.toml").write_text('[policy.training]\ntrainer = "no_such_module:train"\n')
     capsys.readouterr()

@@ -195,7 +195,7 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     table = past_table(600, seed=0)
     table.assign(paid=table["prediction"]).to_parquet("reference.parquet")
     order = ["model", "register", "far", "--external", "--reference", "reference.parquet", "--target", "paid"]
-    assert run([*order, "--positive", "no"]) == 0
+    assert run([*order, "--positive", "no", "--to", "staging"]) == 0
     assert "It is only watched" in capsys.readouterr().out
     assert run(["model", "promote", "far", "1"]) == 0
     capsys.readouterr()
@@ -247,7 +247,7 @@ def test_past_predictions_of_every_form_are_logged_once(watched: Path, capsys: p
 
 def test_columns_and_versions_of_past_predictions(watched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     order = ["model", "register", "far", "--external", "--reference", "reference.parquet", "--target", "paid"]
-    assert run(order) == 0
+    assert run([*order, "--to", "testing"]) == 0
     assert run(["model", "promote", "far", "2"]) == 0
     table = past_table(40).drop(columns="score").rename(columns={"prediction": "said", "event_time": "when"})
     table["version"] = [1, 2, None, 2] * 10
@@ -343,7 +343,7 @@ def test_a_server_takes_imports_as_this_machine_does(
     table.rename(columns={"prediction": "paid"})[["prediction_id", "paid"]].to_csv("truth.csv", index=False)
     with servers.running_server(tmp_path / "home") as server:
         to = ["--server", server.url]
-        register = ["far", "--external", "--reference", "reference.parquet", "--target", "paid", *to]
+        register = ["far", "--external", "--reference", "reference.parquet", "--target", "paid", "--to", "staging", *to]
         assert run(["model", "register", *register]) == 0
         assert run(["log", "import", "far", "past.parquet", *to]) == 2
         assert "[not_serving]" in capsys.readouterr().err

@@ -43,6 +43,8 @@ def test_a_class_is_registered_and_promoted_where_that_is_allowed(
     assert "loaded" in said.err
     assert (version["number"], version["serving"]["format"]) == (1, "python")
     assert version["parameters"]["estimator"] == "rules:Rules"
+    assert run(["model", "promote", "ruled", "1", "--to", "staging"]) == 0
+    capsys.readouterr()
     assert run(["model", "promote", "ruled", "1"]) == 2
     assert "[python_not_allowed]" in capsys.readouterr().err
     monkeypatch.setenv("HOMEOSTAT_SERVE__ALLOW_PYTHON", "true")

@@ -186,7 +186,8 @@ def test_a_rollback_says_who_confirmed_it_and_ends_with_1_where_somebody_did_not
     from homeostat.wiring import open_system
 
     prepare(home)
-    for command in (REGISTER, REGISTER, "model promote mail 1", "model promote mail 2"):
+    staged = f"{REGISTER} --to staging"
+    for command in (staged, staged, "model promote mail 1", "model promote mail 2"):
         assert run(command.split()) == 0
     opened = open_system(load())
     # One that is alive and stays behind, one that is ahead, and one that has gone.
@@ -218,6 +219,8 @@ COMMANDS = [
     "model promote mail 1 --to heaven",
     "model promote mail 1 --to draft",
     "model promote mail 1",
+    "model promote mail 2",
+    "model promote mail 2 --to staging",
     "model promote mail 2 --reason newer --json",
     "model list",
     "model list mail --json",

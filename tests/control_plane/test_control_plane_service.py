@@ -34,7 +34,7 @@ def test_status_says_what_is_served_and_counted(small, small_systems):
 
 
 def test_a_promotion_by_hand_is_a_watched_rollout_and_the_first_one_is_not(small, small_systems):
-    version = small.register(small_systems.fitted(), stage=Stage.DRAFT)
+    version = small.register(small_systems.fitted())
     control = small.system.control
     moved = control.move(small_systems.MODEL, version.number, Stage.PRODUCTION, actor="ann", reason="it is better")
     assert moved.version.stage is Stage.PRODUCTION
@@ -42,6 +42,19 @@ def test_a_promotion_by_hand_is_a_watched_rollout_and_the_first_one_is_not(small
     again = control.move(small_systems.MODEL, version.number, Stage.PRODUCTION, actor="ann", reason="once more")
     assert again.rollout is None
     assert len(control.rollouts(small_systems.MODEL)) == 1
+
+
+def test_a_draft_is_not_promoted_and_nothing_is_changed(small, small_systems):
+    small.register(small_systems.fitted(), stage=Stage.DRAFT)
+    control, model, who = small.system.control, small_systems.MODEL, {"actor": "ann", "reason": "it is better"}
+    before = (control.versions(model), control.stages(model), control.decisions(model), control.routes(model))
+    with pytest.raises(IllegalMove, match=f"'homeostat model promote {model} 2 --to staging'") as refused:
+        control.move(model, 2, Stage.PRODUCTION, **who)
+    assert refused.value.code == "illegal_move"
+    assert (control.versions(model), control.stages(model), control.decisions(model), control.routes(model)) == before
+    # From testing it goes on as from staging.
+    control.move(model, 2, Stage.TESTING, **who)
+    assert control.move(model, 2, Stage.PRODUCTION, **who).rollout.candidate == 2
 
 
 def test_moves_below_production(small, small_systems):

@@ -71,7 +71,8 @@ def make_home(home: Path) -> Path:
     for strength in (1.0, 0.01):
         skops.io.dump(LogisticRegression(C=strength).fit(frame, labels), home / "model.skops")
         given = Registration(training=home / "training.csv", target="label", pipeline=home / "model.skops")
-        system.control.register(MODEL, given, actor="tests", reason="for tests")
+        version = system.control.register(MODEL, given, actor="tests", reason="for tests")
+        system.control.move(MODEL, version.number, Stage.STAGING, actor="tests", reason="it is ready")
     system.control.move(MODEL, 1, Stage.PRODUCTION, actor="tests", reason="first")
     system.close()
     return home

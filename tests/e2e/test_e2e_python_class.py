@@ -57,6 +57,8 @@ def test_a_class_goes_from_the_command_line_to_a_server_and_answers_callers_at_o
         "rules:Rules",
         "--python-files",
         "own",
+        "--to",
+        "staging",
     )
     types("model", "promote", "ruled", "1")
 

@@ -79,7 +79,8 @@ def run_stream(servers: ModuleType, home: Path, kills: Mapping[int, Sequence[flo
         client.advance_clock(BEGAN)
         table[:FIRST].to_csv(home / "training.csv", index=False)
         client.register(MODEL, Registration(home / "training.csv", "y"), actor="tests", reason="first")
-        client.move(MODEL, 1, Stage.PRODUCTION, actor="tests", reason="first")
+        for stage in (Stage.STAGING, Stage.PRODUCTION):
+            client.move(MODEL, 1, stage, actor="tests", reason="first")
         ended = Ended({}, [], [])
         for step in range(BATCHES):
             part = table[FIRST + step * BATCH : FIRST + (step + 1) * BATCH]

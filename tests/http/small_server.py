@@ -303,6 +303,8 @@ def put_version(
         actor="tests",
         reason="a first version",
     )
+    if stage is Stage.PRODUCTION:
+        server.control.move(model, version.number, Stage.STAGING, actor="tests", reason="it is ready")
     if stage is not Stage.DRAFT:
         version = server.control.move(model, version.number, stage, actor="tests", reason="it is good").version
     return version

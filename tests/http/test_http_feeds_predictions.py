@@ -28,7 +28,8 @@ def add_external(server: Any, folder: Path, model: str, **frame: Any) -> None:
     table.to_parquet(path)
     registration = Registration(training=path, target="truth", is_external=True)
     server.control.register(model, registration, actor="me", reason="test")
-    server.control.move(model, 1, Stage.PRODUCTION, actor="me", reason="test")
+    for stage in (Stage.STAGING, Stage.PRODUCTION):
+        server.control.move(model, 1, stage, actor="me", reason="test")
 
 
 @pytest.fixture(scope="module")

@@ -92,6 +92,8 @@ def test_a_python_class_needs_an_admin_and_is_served_like_any_other(allowed: Any
     # Another version of the same modules.
     other = ("python_files", "files.zip", archive_of(rules=RULES.replace(b"exp(-", b"exp("), limits=b"MOST = 50"))
     assert allowed.upload(UPLOAD, parts_of(allowed, ENTRY, other), **ADMIN).json["number"] == 2
+    for number in (1, 2):
+        assert allowed.post(f"{UPLOAD}/{number}/stage", {"stage": "staging"}, headers=ADMIN).status == 200
     assert allowed.post(f"{UPLOAD}/1/stage", {"stage": "production"}, headers=ADMIN).status == 200
 
     def asks(links: float, path: str = "/v2/models/ruled/infer") -> Any:

@@ -147,6 +147,7 @@ def test_a_refused_head_has_no_body(app: Any) -> None:
         ("versions/2/stage", {"stage": "testing", "reason": "a\0b"}, 400, "invalid_request"),
         ("versions/2/stage", b'{"stage": "testing", "reason": "\\ud800"}', 400, "invalid_request"),
         ("versions/2/stage", {"stage": "draft"}, 409, "illegal_move"),
+        ("versions/2/stage", {"stage": "production"}, 409, "illegal_move"),
         ("versions/1/stage", {"stage": "archived"}, 409, "conflict"),
         ("versions/1/stage", {"stage": "testing"}, 409, "illegal_move"),
         ("versions/1/stage", {"stage": "draft"}, 409, "illegal_move"),

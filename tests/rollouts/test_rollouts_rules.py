@@ -291,13 +291,17 @@ def test_a_guardrail_that_is_off_does_not_act():
     assert decide(rollout(CANARY), facts(overall=WORSE), off).rule == "paired evidence"
 
 
-@pytest.mark.parametrize("name", ["precision", "drift", "confidence"])
+@pytest.mark.parametrize("name", ["precision", "drift", "confidence", "fairness"])
 def test_what_is_measured_acts_by_its_own_threshold(name):
     policy = policy_with(watch=(name,))
     threshold = rollback_threshold(policy, name)
     for log, kind in ((threshold - 0.01, "hold"), (threshold, "roll_back")):
-        seen = facts(rows_in_step=0, **{name: Measured(500, 0.4, 0.9, log)})
+        seen = facts(rows_in_step=0, **{name: Measured(500, 0.4, 0.9, log, "'sex' is odd")})
         assert decide(rollout(CANARY), seen, policy).kind == kind
+    assert decide(rollout(CANARY), seen, policy).reason == "'sex' is odd (500 rows)"
+    assert replay(json.loads(json.dumps(evidence_of(rollout(CANARY), seen), default=str)), rollout(CANARY), policy) == (
+        decide(rollout(CANARY), seen, policy)
+    )
 
 
 def test_a_step_that_waits_for_a_person_is_left_once_somebody_agreed():

@@ -88,6 +88,10 @@ class World:
         self.clock.advance_to(self.clock.now() + timedelta(hours=hours))
         self.system.tick()
 
+    def promote(self, model: str, number: int) -> None:
+        for stage in (Stage.STAGING, Stage.PRODUCTION):
+            self.control.move(model, number, stage, actor="anna", reason="it is live there")
+
     def newest(self, check: str) -> Finding:
         return [one for one in self.system.records(Finding, MODEL) if one.check == check][-1]
 
@@ -107,7 +111,7 @@ def test_drift_and_decay_of_a_model_served_elsewhere_are_found_and_nothing_is_ro
     assert version.metrics["accuracy"] == pytest.approx(0.9, abs=0.03)
     with pytest.raises(NotServing):
         world.control.log_predictions(MODEL, past(rows(5, 2), START))
-    world.control.move(MODEL, 1, Stage.PRODUCTION, actor="anna", reason="it is live there")
+    world.promote(MODEL, 1)
 
     # A label that comes first joins its prediction.
     fresh = rows(2000, 10)
@@ -150,7 +154,8 @@ def test_drift_and_decay_of_a_model_served_elsewhere_are_found_and_nothing_is_ro
 def test_nothing_of_it_can_be_predicted_retrained_or_routed(world: World) -> None:
     world.register()
     world.register(2)
-    world.control.move(MODEL, 1, Stage.PRODUCTION, actor="anna", reason="live")
+    world.promote(MODEL, 1)
+    world.control.move(MODEL, 2, Stage.STAGING, actor="anna", reason="ready")
     rows_to_score = {"income": [0.5], "region": ["north"]}
     for order in (
         lambda: world.system.predict(MODEL, rows_to_score),
@@ -181,7 +186,7 @@ def test_a_model_is_served_in_one_place(world: World) -> None:
     world.register(4, model="own", is_external=False, positive=None)
     with pytest.raises(ModelExists, match="by Homeostat"):
         world.register(5, model="own")
-    world.control.move("own", 1, Stage.PRODUCTION, actor="anna", reason="live")
+    world.promote("own", 1)
     with pytest.raises(Conflict, match="logs its predictions itself"):
         world.control.log_predictions("own", past(rows(5, 8), START))
 
@@ -209,7 +214,7 @@ def test_references_of_every_task_with_and_without_targets(world: World, task: T
         assert version.signature.task is task
         assert list(version.signature.kinds) == ["income", "region"]
         assert bool(version.metrics) == bool(target)
-        world.control.move(model, 1, Stage.PRODUCTION, actor="anna", reason="live")
+        world.promote(model, 1)
         block = past(frame.assign(score=0.5), START)
         if task is Task.REGRESSION:
             block.scores[:] = [None] * 400

@@ -59,9 +59,10 @@ def init(
                 "another model."
             )
         version = control.register(name, registration, actor=context.actor(), reason="the first version")
-        version = control.move(
-            name, version.number, Stage.PRODUCTION, actor=context.actor(), reason="the first version"
-        ).version
+        for stage in (Stage.STAGING, Stage.PRODUCTION):
+            version = control.move(
+                name, version.number, stage, actor=context.actor(), reason="the first version"
+            ).version
         port = system.settings.serve.port
     if json:
         print_json({"settings": str(SETTINGS), "wrote_settings": wrote, "model": name, "version": version.number})

@@ -17,7 +17,7 @@ from homeostat.cli.output import FOUND, console, moment, print_json, table
 from homeostat.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from homeostat.records import Rejected, ServingForm
+    from homeostat.records import Rejected, ServingForm, Stage
 
 app = typer.Typer(help="Models and versions.", no_args_is_help=True)
 
@@ -62,6 +62,7 @@ def register(
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag, as name=value; may be repeated.")] = None,
     description: Annotated[str, typer.Option("--description", help="What the model is for.")] = "",
+    to: Annotated[str, typer.Option("--to", help="The stage that it goes on to: testing or staging.")] = "draft",
     reason: ReasonOption = "registered by hand",
     server: ServerOption = None,
     json: JsonOption = False,
@@ -71,7 +72,11 @@ def register(
     With --external it is a version that is served elsewhere, with a table of rows that it answered as its reference.
     """
     from homeostat.ports import Registration
+    from homeostat.records import Stage
 
+    stage = _stage(to)
+    if stage not in (Stage.DRAFT, Stage.TESTING, Stage.STAGING):
+        raise InvalidInput(f"A new version is registered as draft, testing or staging, not {stage}.")
     if python is not None and training is None and pipeline is not None:
         # There is no fitted model to name before the table.
         training = Path(pipeline)
@@ -113,15 +118,28 @@ def register(
         )
         with context.control_plane(server) as plane:
             version = plane.register(model, registration, actor=context.actor(), reason=reason)
+            if stage is not Stage.DRAFT:
+                version = plane.move(model, version.number, stage, actor=context.actor(), reason=reason).version
     if json:
         print_json(version)
         return
     how = "It is only watched" if external else f"It is served as {version.serving.format}"
+    order = f"homeostat model promote {model} {version.number}"
+    following = f"'{order} --to staging', and then '{order}'" if version.stage is Stage.DRAFT else f"'{order}'"
     console().print(
-        f"{model} version {version.number} registered. {how}: {version.serving.reason}.\n"
-        f"Next: 'homeostat model promote {model} {version.number}'.",
+        f"{model} version {version.number} registered, in {version.stage}. {how}: {version.serving.reason}.\n"
+        f"Next: {following}.",
         markup=False,
     )
+
+
+def _stage(name: str) -> Stage:
+    from homeostat.records import Stage
+
+    try:
+        return Stage(name)
+    except ValueError:
+        raise InvalidInput(f"There is no stage '{name}'. Known: {', '.join(one.value for one in Stage)}.") from None
 
 
 def _model_file(source: str, folder: Path, *, allow_pickle: bool) -> Path:
@@ -233,13 +251,11 @@ def promote(
     server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Move a version forward. Into production it goes watched: where it is worse, the old version comes back."""
-    from homeostat.records import Stage
+    """Move a version forward. Into production it goes watched: where it is worse, the old version comes back.
 
-    try:
-        stage = Stage(to)
-    except ValueError:
-        raise InvalidInput(f"There is no stage '{to}'. Known: {', '.join(one.value for one in Stage)}.") from None
+    A draft goes to testing or staging first.
+    """
+    stage = _stage(to)
     number = context.version_number(version)
     with context.control_plane(server) as plane:
         moved = plane.move(model, number, stage, actor=context.actor(), reason=reason)

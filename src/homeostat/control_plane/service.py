@@ -52,6 +52,7 @@ from homeostat.records import (
     Verification,
     Version,
 )
+from homeostat.registry.rules import check_promotable
 from homeostat.registry.service import Registry, require_model
 from homeostat.retraining.service import Retraining
 from homeostat.rollouts.rules import arms_of
@@ -203,6 +204,7 @@ class ControlPlaneService(ReleasesPlane, ExperimentOrders):
             return Promotion(version=self._registry.advance(model, number, stage, at=now, actor=actor, reason=reason))
         if version.stage is Stage.PRODUCTION:
             return Promotion(version=version)
+        check_promotable(version)
         check_runnable(version, self._settings)
         # Which version is in production elsewhere is said, not tried: there is no traffic here to try it on.
         if self._registry.production(model) is None or version.is_external:

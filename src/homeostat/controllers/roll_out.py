@@ -9,7 +9,7 @@ from datetime import datetime
 from homeostat.alerts.service import Alerts
 from homeostat.controllers.confirmation import wait_for_gateways
 from homeostat.controllers.incidents import IncidentController
-from homeostat.controllers.views import ModelView, rollout_facts
+from homeostat.controllers.views import ModelView, rollout_facts, without_groups
 from homeostat.errors import CoolingDown
 from homeostat.journal import latest_route
 from homeostat.ports import ControlStore
@@ -78,6 +78,7 @@ class RolloutController:
             return started
         baseline = self._registry.version(view.model, rollout.baseline)
         facts = self._with_gateways(rollout, rollout_facts(view, rollout, baseline, policy, now), policy)
+        self._tell_of_no_groups(view, rollout, policy, now)
         action = decide(rollout, facts, policy)
         if action.kind == "hold" and action.rule == LIMIT:
             self._tell_of_limit(rollout, action.reason, policy, now)
@@ -105,12 +106,27 @@ class RolloutController:
 
     def _tell_of_limit(self, rollout: Rollout, reason: str, policy: Policy, now: datetime) -> None:
         """A step that is held past its maximum waits for a person, who is told once."""
+        what = f"held:{rollout.step}:{rollout.step_backs}"
+        self._tell(rollout, what, "rollout limit", Verdict.HARMED, reason, policy, now)
+
+    def _tell_of_no_groups(self, view: ModelView, rollout: Rollout, policy: Policy, now: datetime) -> None:
+        """A protected feature that makes no groups is not watched, which a person has to know."""
+        for name in without_groups(view, rollout, policy):
+            message = (
+                f"guardrail 'fairness' does not watch '{name}': the candidate has no such feature, or it has no two "
+                "groups. Mend policy.guardrails.fairness_features."
+            )
+            self._tell(rollout, f"fairness:{name}", "rollout fairness", Verdict.ERROR, message, policy, now)
+
+    def _tell(
+        self, rollout: Rollout, what: str, check: str, verdict: Verdict, reason: str, policy: Policy, now: datetime
+    ) -> None:
         finding = Finding(
-            id=f"{rollout.id}:held:{rollout.step}:{rollout.step_backs}",
+            id=f"{rollout.id}:{what}",
             model=rollout.model,
-            check="rollout limit",
+            check=check,
             at=now,
-            verdict=Verdict.HARMED,
+            verdict=verdict,
             severity=Severity.HIGH,
             message=f"{rollout.id}: {reason}",
             version=rollout.candidate,

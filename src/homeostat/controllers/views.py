@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 
+from homeostat.controllers.rollout_features import RolloutFeatures
 from homeostat.feedback.joined import JoinedLog, Rows
 from homeostat.monitoring.checks import loss_baseline, row_losses
 from homeostat.monitoring.profiles import LiveProfiles
@@ -18,6 +20,7 @@ from homeostat.registry.reference import Reference
 from homeostat.registry.service import Registry
 from homeostat.rollouts.evidence import (
     ERROR_BOUND,
+    Measured,
     Pairs,
     compare,
     compare_within,
@@ -25,6 +28,8 @@ from homeostat.rollouts.evidence import (
     drift_of,
     precision_of,
 )
+from homeostat.rollouts.fairness import Grouping, fairness_of, grouping_of
+from homeostat.rollouts.feature_drift import drift_together, feature_drift_of, most_visits
 from homeostat.rollouts.rules import Facts as RolloutFacts
 from homeostat.stats.sequential import LossDetector
 
@@ -40,6 +45,7 @@ class ModelView:
     joined: JoinedLog
     profiles: LiveProfiles
     read_reference: Callable[[int], Reference]
+    features: RolloutFeatures
     references: dict[int, Reference] = field(default_factory=dict)
     detectors: dict[int, LossDetector] = field(default_factory=dict)
 
@@ -72,6 +78,7 @@ def open_view(log: PredictionLog, registry: Registry, model: str, policy: Policy
             log, model, lambda number: view.reference_of(number).profile, window_rows=policy.drift.window_rows
         ),
         read_reference=read,
+        features=RolloutFeatures(log, model),
     )
     return view
 
@@ -133,10 +140,17 @@ def pairs_of(rows: Rows, rollout: Rollout, baseline: Version) -> Pairs:
             old_score[chosen],
             rows.event_time[chosen],
             error_bound=ERROR_BOUND * baseline.metrics.get("mae", 1.0) or 1.0,
+            place=chosen,
         )
     positive = rows.classes.index(signature.positive) if signature.positive in rows.classes else None
     return Pairs(
-        signature.task, rows.label[chosen], new[chosen], old[chosen], rows.event_time[chosen], positive=positive
+        signature.task,
+        rows.label[chosen],
+        new[chosen],
+        old[chosen],
+        rows.event_time[chosen],
+        positive=positive,
+        place=chosen,
     )
 
 
@@ -185,11 +199,51 @@ def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, policy: 
         control_answered=0 if beside is None else int(beside.sum()),
         control_slow=0 if beside is None else int((rows.latency_ms[beside] > policy.guardrails.p95_latency_ms).sum()),
         precision=precision_of(judged, policy.guardrails.precision_drop) if "precision" in watch else None,
-        drift=drift_of(scored, own, policy.guardrails.drift_shift) if "drift" in watch else None,
+        drift=_drift(view, rollout, scored, own, policy) if "drift" in watch else None,
         confidence=confidence_of(scored, own, policy.guardrails.confidence_drop, binary=binary)
         if "confidence" in watch and classes
         else None,
+        fairness=_fairness(view, rollout, judged, policy) if "fairness" in watch else None,
     )
+
+
+def _drift(
+    view: ModelView, rollout: Rollout, scored: npt.NDArray[np.float64], own: npt.NDArray[np.float64], policy: Policy
+) -> Measured | None:
+    """The scores of the whole rollout and the features of the step, against the candidate's own reference."""
+    rules = policy.guardrails
+    reference = view.reference_of(rollout.candidate).profile
+    step = view.features.of_step(rollout, reference, until=view.joined.sequence)
+    features = feature_drift_of(step, reference, rules.drift_effect, visits=most_visits(rollout, policy))
+    return drift_together(drift_of(scored, own, rules.drift_shift), features)
+
+
+def without_groups(view: ModelView, rollout: Rollout, policy: Policy) -> list[str]:
+    """The protected features that guardrail `fairness` can't watch, because the candidate has no groups of them."""
+    if "fairness" not in policy.guardrails.watch:
+        return []
+    return [name for name, grouping in _groupings(view, rollout, policy).items() if grouping is None]
+
+
+def _groupings(view: ModelView, rollout: Rollout, policy: Policy) -> dict[str, Grouping | None]:
+    names = policy.guardrails.fairness_features
+    if not names:
+        return {}
+    reference = view.reference_of(rollout.candidate).profile
+    return {name: grouping_of(name, reference) for name in names}
+
+
+def _fairness(view: ModelView, rollout: Rollout, judged: Pairs, policy: Policy) -> Measured | None:
+    """How much further apart the candidate puts the groups of protected features than the baseline."""
+    rules = policy.guardrails
+    if not rules.fairness_features or judged.place is None:
+        return None
+    groupings = [one for one in _groupings(view, rollout, policy).values() if one is not None]
+    if not groupings:
+        return None
+    groups = view.features.groups(rollout, groupings, view.joined, view.joined.rows().count)
+    of_pairs = [(one, codes[judged.place]) for one, codes in groups]
+    return fairness_of(judged, of_pairs, rules.fairness_metric, rules.fairness_gap)
 
 
 def ripe_share(rows: Rows, now: datetime, lag: timedelta) -> float | None:

@@ -126,7 +126,8 @@ def live_through(
     first = _register(
         server, history, folder, actor="analyst", reason="version 1, trained on last autumn's mail", keep=True
     )
-    server.move(MODEL, first, Stage.PRODUCTION, actor="analyst", reason="the year begins")
+    for stage in (Stage.STAGING, Stage.PRODUCTION):
+        server.move(MODEL, first, stage, actor="analyst", reason="the year begins")
     batches: list[Batch] = []
     outputs: list[npt.NDArray[Any]] = []
     versions: list[npt.NDArray[np.int64]] = []
@@ -229,7 +230,8 @@ def _ship_bad_version(server: YearServer, traffic: EmailTraffic, folder: Path) -
     start, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in BAD_TRAINING)
     who, why = "somebody in a hurry", "looks excellent on the exported data"
     number = _register(server, bad_training_data(traffic, start, end), folder, actor=who, reason=why, keep=False)
-    server.move(MODEL, number, Stage.PRODUCTION, actor=who, reason=why)
+    for stage in (Stage.STAGING, Stage.PRODUCTION):
+        server.move(MODEL, number, stage, actor=who, reason=why)
 
 
 def _moment(

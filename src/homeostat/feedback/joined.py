@@ -130,6 +130,15 @@ class JoinedLog:
             self._add_labels(labels)
 
     @property
+    def sequence(self) -> int:
+        """The number of the last block of predictions that was taken in."""
+        return self._block_sequence
+
+    def places(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """The positions in `Rows` of predictions; `NONE` where there is none."""
+        return np.array([self._index.get(id_, NONE) for id_ in ids], dtype=np.int64)
+
+    @property
     def unmatched(self) -> int:
         """How many labels wait for their prediction."""
         return len(self._early)
@@ -236,7 +245,7 @@ class JoinedLog:
                 self._errors.setdefault(int(version), []).extend(block.event_time[failed].astype(np.int64).tolist())
                 self._expose(block.take(failed), None)
             mask &= ~failed
-            places = np.array([self._index.get(id_, NONE) for id_ in block.ids[mask]], dtype=np.int64)
+            places = self.places(block.ids[mask])
             known = places != NONE
             self._integers[output][places[known]] = self._codes(block.output[mask][known])
             self._floats[score][places[known]] = block.score[mask][known]

@@ -201,8 +201,10 @@ class GuardrailPolicy(Section, frozen=True, kw_only=True):
 
     watch: Annotated[
         tuple[str, ...],
-        described("guardrails that are on, of: accuracy, tpr, fpr, precision, errors, latency, drift, confidence"),
-    ] = ("accuracy", "tpr", "fpr", "errors", "latency")
+        described(
+            "guardrails that are on, of: accuracy, tpr, fpr, precision, errors, latency, drift, confidence, fairness"
+        ),
+    ] = ("accuracy", "tpr", "fpr", "errors", "latency", "fairness")
     accuracy_drop: Annotated[
         float, described("fall of accuracy, once the paired evidence shows that there is one, that is a breach")
     ] = 0.0
@@ -214,9 +216,22 @@ class GuardrailPolicy(Section, frozen=True, kw_only=True):
     drift_shift: Annotated[
         float, described("shift of its scores' mean place among those of its own reference, 0 to 0.5, that is a breach")
     ] = 0.25
+    drift_effect: Annotated[
+        float, described("rise of the share of anything about a feature over its own reference's that is a breach")
+    ] = 0.25
     confidence_drop: Annotated[
         float, described("fall of the mean confidence below that on its own reference that is a breach")
     ] = 0.1
+    fairness_features: Annotated[
+        tuple[str, ...], described("protected features whose groups are compared; none: fairness is not watched")
+    ] = ()
+    fairness_metric: Annotated[
+        Literal["accuracy", "tpr", "fpr", "selection_rate"],
+        described("what is compared between groups; all but accuracy are for binary models"),
+    ] = "accuracy"
+    fairness_gap: Annotated[
+        float, described("widening of the gap between two groups, beyond the baseline's, that is a breach")
+    ] = 0.05
     minimum_rows: Annotated[int, described("rows of the candidate before error rate or latency is judged")] = 20
     accuracy_share: Annotated[float, described("share of the rollback error that accuracy may spend")] = 0.4
     tpr_share: Annotated[float, described("share for the true-positive rate")] = 0.05
@@ -224,8 +239,9 @@ class GuardrailPolicy(Section, frozen=True, kw_only=True):
     precision_share: Annotated[float, described("share for precision")] = 0.02
     errors_share: Annotated[float, described("share for the error rate")] = 0.2
     latency_share: Annotated[float, described("share for latency")] = 0.2
-    drift_share: Annotated[float, described("share for drift against the candidate's own reference")] = 0.04
-    confidence_share: Annotated[float, described("share for confidence")] = 0.04
+    drift_share: Annotated[float, described("share for drift against the candidate's own reference")] = 0.03
+    confidence_share: Annotated[float, described("share for confidence")] = 0.03
+    fairness_share: Annotated[float, described("share for fairness")] = 0.02
 
     def share(self, guardrail: str) -> float:
         """The share of the rollback error that a guardrail may spend in a whole rollout."""

@@ -36,6 +36,21 @@ def check_move(version: Version, target: Stage, *, is_rollback: bool = False) ->
         )
 
 
+def check_promotable(version: Version) -> None:
+    """Raise `IllegalMove` where somebody orders a draft into production: nobody has said yet that it is to be tried."""
+    if version.stage is Stage.DRAFT:
+        name = f"{version.model} {version.number}"
+        raise IllegalMove(
+            f"Version {version.number} of '{version.model}' is a draft, which can't go to production. Say that it "
+            f"is ready with 'homeostat model promote {name} --to staging', and then 'homeostat model promote {name}'.",
+            version=version.number,
+            model=version.model,
+            source=version.stage.value,
+            target=Stage.PRODUCTION.value,
+            legal=sorted(stage.value for stage in LEGAL[Stage.DRAFT]),
+        )
+
+
 def path_to(source: Stage, target: Stage) -> list[Stage]:
     """The moves that lead forward from one stage to another, without the first.
 

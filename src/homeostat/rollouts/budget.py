@@ -18,7 +18,7 @@ import math
 from homeostat.errors import InvalidSettings
 from homeostat.records import GuardrailPolicy, Policy
 
-COMPARED = ("accuracy", "tpr", "fpr", "precision")
+COMPARED = ("accuracy", "tpr", "fpr", "precision", "fairness")
 GUARDRAILS = (*COMPARED, "errors", "latency", "drift", "confidence")
 ROUNDING = 1e-9
 
@@ -50,6 +50,14 @@ def check_guardrails(rules: GuardrailPolicy) -> None:
         raise InvalidSettings(
             f"The guardrails that are on would spend {total:g} of the rollback error; their shares add up to 1 at most."
         )
-    for name in ("accuracy_drop", "tpr_drop", "precision_drop", "error_rate", "confidence_drop"):
+    for name in (
+        "accuracy_drop",
+        "tpr_drop",
+        "precision_drop",
+        "error_rate",
+        "confidence_drop",
+        "drift_effect",
+        "fairness_gap",
+    ):
         if getattr(rules, name) >= 1:
             raise InvalidSettings(f"policy.guardrails.{name} is a share below 1; 0.02 is two points.")

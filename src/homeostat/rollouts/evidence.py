@@ -22,6 +22,7 @@ class Pairs:
 
     For classification `truth`, `candidate` and `baseline` are class codes; for regression they are values.
     `positive` is the code that a binary model looks for. `error_bound` limits what one row may weigh in regression.
+    `place` is the position of each row in the joined log, where somebody asks for more of it.
     """
 
     task: Task
@@ -31,6 +32,7 @@ class Pairs:
     event_time: Integers
     positive: int | None = None
     error_bound: float = 1.0
+    place: Integers | None = None
 
     @property
     def count(self) -> int:
@@ -49,6 +51,7 @@ class Pairs:
             candidate=self.candidate[keep],
             baseline=self.baseline[keep],
             event_time=self.event_time[keep],
+            place=None if self.place is None else self.place[keep],
         )
 
 
@@ -157,12 +160,16 @@ def rate_log_evidence(comparison: Comparison, margin: float, *, false: bool) -> 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One figure of the candidate, what it is held against, and the log evidence that it is worse than allowed."""
+    """One figure of the candidate, what it is held against, and the log evidence that it is worse than allowed.
+
+    `what` says it in words where the figures alone do not: the feature or the groups that it is of.
+    """
 
     rows: int
     value: float
     reference: float
     log_worse: float
+    what: str = ""
 
 
 def precision_of(pairs: Pairs, margin: float) -> Measured | None:

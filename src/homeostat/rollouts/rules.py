@@ -54,6 +54,7 @@ class Facts:
     drift: Measured | None = None
     confidence: Measured | None = None
     due_in_step: int | None = None
+    fairness: Measured | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +214,14 @@ def _measured_breach(name: str, facts: Facts, threshold: float) -> Action | None
     found: Measured | None = getattr(facts, name)
     if found is None or found.log_worse < threshold:
         return None
-    words = {
-        "precision": f"precision is {found.value:.3f} against {found.reference:.3f}",
-        "confidence": f"mean confidence is {found.value:.3f}, and was {found.reference:.3f} on its own reference",
-        "drift": f"its scores lie at {found.value:.2f} of its own reference's; {found.reference:.2f} is the middle",
-    }[name]
+    words = (
+        found.what
+        or {
+            "precision": f"precision is {found.value:.3f} against {found.reference:.3f}",
+            "confidence": f"mean confidence is {found.value:.3f}, and was {found.reference:.3f} on its own reference",
+            "drift": f"its scores lie at {found.value:.2f} of its own reference's; {found.reference:.2f} is the middle",
+        }[name]
+    )
     return Action("", f"{words} ({found.rows:,} rows)", name, found.log_worse, threshold)
 
 
