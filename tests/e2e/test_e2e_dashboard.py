@@ -281,7 +281,7 @@ def test_a_hidden_page_asks_nothing_until_it_is_seen(browser: Browser, pages: di
         page.clock.run_for(60_000)
         assert site.asked == asked
         page.evaluate(hide, False)
-        for _ in range(100):
+        for _ in range(1000):
             # It was live before, so that its state does not tell when it has asked.
             if site.asked > asked:
                 break

@@ -19,7 +19,7 @@ from homeostat import Client
 from homeostat.records import GatewayReport, Lease, Stage
 
 MODEL = "mail"
-TRAFFIC_SECONDS = float(os.environ.get("E2E_TRAFFIC_SECONDS", "60"))
+TRAFFIC_SECONDS = float(os.environ.get("E2E_TRAFFIC_SECONDS", "40"))
 PREDICTING = 32
 # A rollout by its policy begins with a canary, a promotion by hand with all of the traffic.
 SETTINGS = {
@@ -203,15 +203,6 @@ def tell(loads: ModuleType, name: str, traffic: Traffic) -> None:
     )
 
 
-def test_clients_see_no_failure_while_versions_change(
-    servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
-) -> None:
-    home = loads.copy_home(small_home, tmp_path / "home")
-    traffic = run_traffic(servers, loads, home, workers=2, seconds=5, pause=0.8)
-    tell(loads, "2 processes", traffic)
-    check_orders(traffic, 2)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600 + 3 * TRAFFIC_SECONDS)
 def test_clients_see_no_failure_while_routes_change_every_second(
@@ -228,11 +219,11 @@ def test_clients_see_no_failure_while_routes_change_every_second(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_clients_see_no_failure_in_two_minutes_of_changes(
+def test_clients_see_no_failure_while_versions_change(
     servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
 ) -> None:
     home = loads.copy_home(small_home, tmp_path / "home")
-    traffic = run_traffic(servers, loads, home, workers=1, seconds=120, pause=2.5)
+    traffic = run_traffic(servers, loads, home, workers=1, seconds=45, pause=1.5)
     tell(loads, "1 process", traffic)
     check_orders(traffic, 1)
 
@@ -243,6 +234,6 @@ def test_a_rollback_holds_for_all_of_several_processes_within_a_second(
     servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
 ) -> None:
     home = loads.copy_home(small_home, tmp_path / "home")
-    traffic = run_traffic(servers, loads, home, workers=3, seconds=40, pause=0.7)
+    traffic = run_traffic(servers, loads, home, workers=3, seconds=30, pause=0.7)
     tell(loads, "3 processes", traffic)
     check_orders(traffic, 3)

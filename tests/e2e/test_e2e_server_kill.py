@@ -17,9 +17,9 @@ import pytest
 from homeostat import Client
 
 MODEL = "mail"
-SECONDS = 460.0
+SECONDS = 200.0
 # So many starts lie between two waits until the controllers have acted.
-LOOKS = 20
+LOOKS = 15
 # They read the whole log first, beside the requests that are answered meanwhile.
 LOOK_SECONDS = 240.0
 SETTINGS = {"serve.tick_seconds": "0.2", "policy.drift.every_seconds": "1", "serve.log_level": "warning"}
@@ -115,22 +115,13 @@ def tell(kills: Kills, answers: Any) -> None:
     )
 
 
-def test_what_was_answered_survives_a_few_kills(
-    servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
-) -> None:
-    home = loads.copy_home(small_home, tmp_path / "home")
-    kills, answers = run_kills(servers, loads, home, kills=3, seconds=60, seed=1)
-    tell(kills, answers)
-    assert kills.kills >= 1
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_what_was_answered_survives_a_hundred_kills(
+def test_what_was_answered_survives_kill_after_kill(
     servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
 ) -> None:
     home = loads.copy_home(small_home, tmp_path / "home")
     kills, answers = run_kills(servers, loads, home, kills=100, seconds=SECONDS, seed=2)
     tell(kills, answers)
-    assert kills.kills >= 20
+    assert kills.kills >= 10
     assert any(one.attempts > 1 for one in answers.predictions)

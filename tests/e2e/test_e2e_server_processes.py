@@ -43,7 +43,7 @@ def gateways_met(server: Any, connections: int) -> set[str]:
     """The names of the processes that take new connections: each goes to whichever takes it first."""
     found = set()
     for _ in range(connections):
-        with closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        with closing(HTTPConnection("127.0.0.1", server.port, timeout=120)) as connection:
             connection.request("GET", "/health")
             found.add(json.loads(connection.getresponse().read())["gateway"])
     return found
@@ -51,7 +51,7 @@ def gateways_met(server: Any, connections: int) -> set[str]:
 
 def metric(server: Any, name: str) -> float:
     """The value of a metric without labels."""
-    lines = httpx.get(f"{server.url}/metrics", timeout=60).text.splitlines()
+    lines = httpx.get(f"{server.url}/metrics", timeout=120).text.splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
 
 
@@ -60,6 +60,7 @@ def named(client: Client, name: str) -> list[GatewayReport]:
     return [one for one in client.routes(MODEL).gateways if one.name == name]
 
 
+@pytest.mark.slow
 def test_workers_share_the_load_and_one_that_dies_is_replaced(
     servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_workers_share_the_load_and_one_that_dies_is_replaced(
     loads.check_log(loads.read_log(home), answers)
 
 
+@pytest.mark.slow
 def test_a_gateway_and_a_controller_of_their_own_act_as_one_and_a_candidate_needs_both(
     servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
 ) -> None:
@@ -110,7 +112,7 @@ def test_a_gateway_and_a_controller_of_their_own_act_as_one_and_a_candidate_need
         gateway = stack.enter_context(servers.running_server(home, "--gateway-only", **settings))
         controller = stack.enter_context(servers.running_server(home, "--controller-only", **settings))
         serving, ordering = Client(gateway.url), Client(controller.url)
-        assert httpx.get(f"{gateway.url}/api/v1/status", timeout=60).status_code == 404
+        assert httpx.get(f"{gateway.url}/api/v1/status", timeout=120).status_code == 404
         assert controller.post(f"/models/{MODEL}/predict", {"features": [0, 0, 0]}).status_code == 404
 
         looks = count()

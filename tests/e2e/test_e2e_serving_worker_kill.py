@@ -20,7 +20,7 @@ from homeostat import Client
 from homeostat.records import GatewayReport
 
 MODEL = "mail"
-KILLS = int(os.environ.get("E2E_WORKER_KILLS", "20"))
+KILLS = int(os.environ.get("E2E_WORKER_KILLS", "12"))
 SETTINGS = {"serve.tick_seconds": "0.5", "serve.log_level": "warning"}
 
 
