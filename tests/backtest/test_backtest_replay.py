@@ -16,7 +16,7 @@ from homeostat.errors import InvalidData
 from homeostat.settings import load
 from homeostat.wiring import BacktestResult, run_backtest
 
-QUICK = {"policy.training.algorithms": ["logistic_regression", "gradient_boosting"]}
+SEVERAL = ("logistic_regression", "gradient_boosting")
 STRATEGIES = {"static", "healed", "no_change", "majority", "periodic"}
 
 
@@ -45,14 +45,17 @@ def table(kind: str, *, drift: bool, rows: int = 900, seed: int = 0) -> Labelled
     return prepare(frame, target="y", name=kind)
 
 
-def backtest(data: LabelledTable, **options: Any) -> BacktestResult:
-    return run_backtest(data, Options(batches=100, **options), load(environment={}, overrides=QUICK))
+def backtest(
+    data: LabelledTable, algorithms: tuple[str, ...] = ("logistic_regression",), **options: Any
+) -> BacktestResult:
+    settings = load(environment={}, overrides={"policy.training.algorithms": list(algorithms)})
+    return run_backtest(data, Options(batches=100, **options), settings)
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
 def test_it_heals_after_a_change_of_concept(kind: str) -> None:
     data = table(kind, drift=True)
-    result = backtest(data)
+    result = backtest(data, SEVERAL)
     figures = result.to_dict()
     assert set(figures["strategies"]) == STRATEGIES
     metric = "mae" if kind == "regression" else "accuracy"
