@@ -116,7 +116,10 @@ def run_traffic(
     give_orders: Callable[[Client, float, float], tuple[list[Order], dict[str, int]]] = order_about,
 ) -> Traffic:
     """Load with orders meanwhile, then the proof that nothing was lost and nobody was answered by a wrong version."""
-    with servers.running_server(home, "--workers", str(workers), **SETTINGS) as server, Client(server.url) as client:
+    with (
+        servers.running_server(home, "--workers", str(workers), **SETTINGS) as server,
+        Client(server.url, timeout=120) as client,
+    ):
         loads.wait_for_gateways(client, workers)
         with loads.load_on(server.url, home, predicting=PREDICTING, labelling=4) as load:
             orders, starts = give_orders(client, seconds, pause)

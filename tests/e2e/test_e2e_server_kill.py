@@ -71,7 +71,10 @@ def run_kills(
     chance, done, port = random.Random(seed), Kills(), loads.free_port(seed)  # noqa: S311
     until = time.monotonic() + seconds
     began = time.monotonic()
-    with servers.running_server(home, "--port", str(port), **SETTINGS) as server, Client(server.url) as client:
+    with (
+        servers.running_server(home, "--port", str(port), **SETTINGS) as server,
+        Client(server.url, timeout=120) as client,
+    ):
         done.starts.append(time.monotonic() - began)
         with loads.load_on(server.url, home, predicting=8, labelling=1, patient=True, pause=0.05, seed=seed) as load:
             while done.kills < kills and time.monotonic() < until:

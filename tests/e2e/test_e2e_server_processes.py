@@ -65,7 +65,10 @@ def test_workers_share_the_load_and_one_that_dies_is_replaced(
     servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
 ) -> None:
     home = loads.copy_home(small_home, tmp_path / "home")
-    with servers.running_server(home, "--workers", "2", **SETTINGS) as server, Client(server.url) as client:
+    with (
+        servers.running_server(home, "--workers", "2", **SETTINGS) as server,
+        Client(server.url, timeout=120) as client,
+    ):
         first, other = sorted(loads.wait_for_gateways(client, 2), key=lambda one: one.pid != server.process.pid)
         assert first.pid == server.process.pid != other.pid
         with loads.load_on(server.url, home, predicting=8, labelling=1) as load:
@@ -111,7 +114,7 @@ def test_a_gateway_and_a_controller_of_their_own_act_as_one_and_a_candidate_need
     with ExitStack() as stack:
         gateway = stack.enter_context(servers.running_server(home, "--gateway-only", **settings))
         controller = stack.enter_context(servers.running_server(home, "--controller-only", **settings))
-        serving, ordering = Client(gateway.url), Client(controller.url)
+        serving, ordering = Client(gateway.url, timeout=120), Client(controller.url, timeout=120)
         assert httpx.get(f"{gateway.url}/api/v1/status", timeout=120).status_code == 404
         assert controller.post(f"/models/{MODEL}/predict", {"features": [0, 0, 0]}).status_code == 404
 
@@ -139,7 +142,7 @@ def test_a_gateway_and_a_controller_of_their_own_act_as_one_and_a_candidate_need
         assert gateway.get("/health").json()["models"][MODEL]["production_alone"]
         controller.start()
         loads.wait_until("the candidate is watched and served again", lambda: versions("again") == {1, 2})
-        assert Client(controller.url).rollouts(MODEL)[-1].state == "running"
+        assert Client(controller.url, timeout=120).rollouts(MODEL)[-1].state == "running"
         assert gateway.stop() == 0
         assert controller.stop() == 0
     log = loads.read_log(home)
@@ -176,7 +179,7 @@ def run_commands(
             refusals = (0, 2) if "promote" in command or "rollback" in command else (0,)
             assert done.returncode in refusals, f"{command}: {said[-3000:]}"
 
-    with servers.running_server(home, **SETTINGS) as server, Client(server.url) as client:
+    with servers.running_server(home, **SETTINGS) as server, Client(server.url, timeout=120) as client:
         loads.wait_for_gateways(client, 1)
         with loads.load_on(server.url, home, predicting=4, labelling=1, pause=0.02) as load:
             load.wait_for(20)

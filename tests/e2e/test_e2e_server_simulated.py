@@ -75,7 +75,7 @@ def run_stream(servers: ModuleType, home: Path, kills: Mapping[int, Sequence[flo
     """
     table = make_table()
     with servers.running_server(home, "--simulated", **SETTINGS) as server:
-        client = Client(server.url)
+        client = Client(server.url, timeout=120)
         client.advance_clock(BEGAN)
         table[:FIRST].to_csv(home / "training.csv", index=False)
         client.register(MODEL, Registration(home / "training.csv", "y"), actor="tests", reason="first")
@@ -97,7 +97,7 @@ def run_stream(servers: ModuleType, home: Path, kills: Mapping[int, Sequence[flo
             for delay in kills.get(step, ()):
                 ended.cut_off += kill_meanwhile(server, client, now, delay)
                 client.close()
-                client = Client(server.start().url)
+                client = Client(server.start().url, timeout=120)
             started = time.monotonic()
             client.advance_clock(now)
             ended.seconds.append(time.monotonic() - started)

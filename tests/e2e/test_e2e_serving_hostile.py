@@ -90,7 +90,7 @@ def attack(
 ) -> tuple[Counter[int], list[str]]:
     """Bent requests with right ones between them; returns the statuses, and the ids of the right ones."""
     rows = loads.make_rows()[0].tolist()[:60]
-    with Client(server.url) as client:
+    with Client(server.url, timeout=120) as client:
         known = [client.predict(MODEL, row, prediction_id=f"known-{place}") for place, row in enumerate(rows)]
     statuses: Counter[int] = Counter()
     complaints: list[str] = []
