@@ -33,7 +33,7 @@ def by_hand(one):
     return [len(one), len(words), mean, *(kind / len(one) if one else np.nan for kind in kinds)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(texts=TEXTS, piece=st.sampled_from([1, 3, 7, 1_000_000]))
 def test_descriptors_are_what_counting_character_by_character_gives(texts, piece):
     before = text.PIECE
