@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
-PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
+# Tests start many processes: none of them compiles again what another has compiled, whatever the environment says.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
 # `make test TESTS=tests/stats` runs a part.
 TESTS ?=
 WORKERS ?= auto
@@ -34,8 +35,8 @@ demo: setup ## live through the simulated year of a phishing detector, and write
 test: setup ## run the tests, two at a time on two cores
 	@$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow" $(TESTS)
 
-test-slow: setup ## run the tests that take longer than ten seconds each
-	@$(PYTEST) -m slow $(TESTS) || { status=$$?; test $$status -eq 5 && echo "There are no slow tests."; }
+test-slow: setup ## run the tests that take longer than ten seconds each, two files at a time on two cores
+	@$(PYTEST) -n $(WORKERS) --dist loadfile -m slow $(TESTS) || { status=$$?; test $$status -eq 5 && echo "There are no slow tests."; }
 
 e2e: setup ## run the tests in a real browser
 	@$(PYTEST) tests/e2e

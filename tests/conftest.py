@@ -9,7 +9,8 @@ import pytest
 from hypothesis import settings
 
 # How long an example may take says more about the machine than about the code.
-settings.register_profile("steady", deadline=None)
+# Half of the usual hundred examples, since there are many such tests.
+settings.register_profile("steady", deadline=None, max_examples=50)
 settings.load_profile("steady")
 
 

@@ -20,7 +20,7 @@ MEGABYTE = 1 << 20
 
 COMMAND = [sys.executable, "-c", "from homeostat.cli import main; main()"]
 START_SECONDS = 120.0
-STOP_SECONDS = 60.0
+STOP_SECONDS = 120.0
 
 
 @dataclass
@@ -80,12 +80,12 @@ class RunningServer:
         self.process.wait(STOP_SECONDS)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=60, **more)
+        return httpx.get(self.url + path, timeout=120, **more)
 
     def post(self, path: str, body: Any = None, **more: Any) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=60, **more)
+        return httpx.post(self.url + path, json=body, timeout=120, **more)
 
-    def wait_ready(self, seconds: float = 30.0) -> None:
+    def wait_ready(self, seconds: float = 180.0) -> None:
         """Wait until it says that it is ready."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,24 @@ def save_pipeline(folder: Path, name: str = "model.skops", **options: Any) -> Pa
 
 def out(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a registered model."""
+    folder = tmp_path_factory.mktemp("registered")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("HOMEOSTAT_HOME", raising=False)
+        register(folder)
+    return folder
+
+
+@pytest.fixture
+def registered(template: Path, home: Path) -> Path:
+    """A copy of it."""
+    shutil.copytree(template, home, dirs_exist_ok=True)
+    return home
 
 
 def register(folder: Path, *more: str) -> None:
@@ -138,10 +157,9 @@ def test_a_changed_byte_is_found_with_status_1(home: Path, capsys: pytest.Captur
     ],
 )
 def test_bad_input_ends_with_2_and_changes_nothing(
-    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: str
+    registered: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: str
 ) -> None:
-    register(home)
-    (home / "model.pkl").write_bytes(b"not opened")
+    (registered / "model.pkl").write_bytes(b"not opened")
     capsys.readouterr()
     assert run(["model", "list", "--json"]) == 0
     before = out(capsys)

@@ -306,7 +306,7 @@ def serving(folder: Path) -> Iterator[str]:
         yield json.loads("".join([*takewhile(lambda line: line != "}\n", lines), "}"]))["url"]
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(120)
 
 
 @pytest.mark.slow

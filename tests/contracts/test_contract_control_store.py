@@ -625,7 +625,7 @@ with store.begin() as transaction:
 
 def test_sqlite_revision_changes_with_what_other_processes_commit(sqlite_store, tmp_path):
     first = sqlite_store.revision()
-    subprocess.run([sys.executable, "-c", ADD_ONE, str(tmp_path / "control.db")], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", ADD_ONE, str(tmp_path / "control.db")], check=True, timeout=240)
     second = sqlite_store.revision()
     assert second != first
     assert sqlite_store.revision() == second
@@ -672,7 +672,7 @@ def test_sqlite_processes_create_one_home_at_the_same_instant(tmp_path):
     for process in processes:
         process.stdin.write(f"{start}\n".encode())
         process.stdin.flush()
-    assert [(process.communicate(timeout=120)[1], process.returncode) for process in processes] == [(b"", 0)] * 3
+    assert [(process.communicate(timeout=240)[1], process.returncode) for process in processes] == [(b"", 0)] * 3
 
 
 def test_sqlite_makes_the_tables_that_a_newer_version_added(tmp_path):

@@ -159,7 +159,7 @@ def test_looking_for_a_key_takes_microseconds(store, keys):
             ring.find(secret)
         best = min(best, time.process_time() - started)
     # A thousand looks; about 2 ms where it was measured.
-    assert best < 0.05
+    assert best < 0.2
 
 
 def test_a_database_from_before_keys_takes_them(tmp_path):

@@ -405,7 +405,7 @@ def held_up(log):
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -751,7 +751,7 @@ os.kill(os.getpid(), 9)
 
 @pytest.mark.parametrize("durability", ["process", "power"])
 def test_what_was_appended_survives_a_killed_process(tmp_path, durability):
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), durability], check=False, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), durability], check=False, timeout=240)
     assert ended.returncode == -9
     log = open_log(tmp_path)
     assert ids_of(log.features_after("spam", 0)) == [[f"id{n}"] for n in range(5)]

@@ -184,7 +184,7 @@ def test_a_gateway_that_lags_is_waited_for(small):
 
     thread = threading.Thread(target=catch_up)
     thread.start()
-    assert wait_for_gateways(small.system.store, "mail", 5) == (["quick", "slow"], [])
+    assert wait_for_gateways(small.system.store, "mail", 5, wait_seconds=120) == (["quick", "slow"], [])
     thread.join()
 
 

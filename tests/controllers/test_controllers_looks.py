@@ -35,8 +35,8 @@ def test_whoever_waits_goes_on_as_soon_as_the_look_was_had():
     timer = threading.Timer(0.05, looks.done, [number])
     timer.start()
     began = time.monotonic()
-    assert looks.wait(number, seconds=30)
-    assert time.monotonic() - began < 15
+    assert looks.wait(number, seconds=120)
+    assert time.monotonic() - began < 60
     timer.join()
 
 

@@ -315,6 +315,7 @@ class Figures:
         self.false_alerts = float((self.alerts & ~truth).mean())
 
 
+@pytest.mark.slow
 def test_the_figures_tell_the_story(year: Batch) -> None:
     from scipy.stats import binomtest
     from sklearn.metrics import roc_auc_score

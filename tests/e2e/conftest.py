@@ -4,10 +4,10 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,6 +22,20 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+
+PATIENCE = 120_000
+
+
+def patient(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes contexts or pages that wait for so many milliseconds."""
+
+    def made(**options: Any) -> Any:
+        one = make(**options)
+        one.set_default_timeout(PATIENCE)
+        return one
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +53,10 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=binary, args=CHROMIUM_ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=binary, args=CHROMIUM_ARGUMENTS, timeout=PATIENCE)
+        # What a page waits for takes longer than playwright's half minute where everything else runs too.
+        for name in ("new_context", "new_page"):
+            setattr(started, name, patient(getattr(started, name)))
         yield started
         started.close()
 

@@ -115,7 +115,7 @@ class Load:
         while dots := os.read(self.process.stdout.fileno(), 4096):
             self.answered += len(dots)
 
-    def wait_for(self, more: int, seconds: float = 120.0) -> None:
+    def wait_for(self, more: int, seconds: float = 180.0) -> None:
         """Wait until so many more predictions were answered."""
         enough, until = self.answered + more, time.monotonic() + seconds
         while self.answered < enough:
@@ -150,14 +150,14 @@ def load_on(url: str, folder: Path, *, name: str = "load", **plan: Any) -> Itera
     finally:
         if load.answers is None:
             process.kill()
-        process.wait(60)
+        process.wait(120)
         follower.join(60)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
 
 
-def wait_until(what: str, holds: Callable[[], T | None], seconds: float = 90.0) -> T:
+def wait_until(what: str, holds: Callable[[], T | None], seconds: float = 180.0) -> T:
     """Wait until something is true; returns what it is then."""
     until = time.monotonic() + seconds
     while True:

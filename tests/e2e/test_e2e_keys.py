@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +10,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_a_key_works_and_ends_in_every_process(servers: ModuleType, tmp_path: Path) -> None:
+def test_a_key_works_and_ends_in_every_process(servers: ModuleType, loads: ModuleType, tmp_path: Path) -> None:
     settings = {"serve.auth": "true", "serve.workers": "3"}
     with servers.running_server(tmp_path, **settings) as server:
         assert server.token_file is not None
@@ -22,23 +21,24 @@ def test_a_key_works_and_ends_in_every_process(servers: ModuleType, tmp_path: Pa
         )
         assert made.returncode == 0, made.stderr
         secret = made.stdout.strip()
-        time.sleep(1)
         # Each connection is one process's; so many reach all of them.
-        clients = [httpx.Client(headers={"Authorization": f"Bearer {secret}"}) for _ in range(30)]
-        reached = set()
-        for client in clients:
-            answer = client.get(f"{server.url}/health")
-            assert answer.status_code == 200
-            reached.add(answer.json()["gateway"])
-        assert len(reached) > 1
+        clients = [httpx.Client(headers={"Authorization": f"Bearer {secret}"}, timeout=120) for _ in range(30)]
+
+        def statuses() -> set[int]:
+            return {client.get(f"{server.url}/health").status_code for client in clients}
+
+        loads.wait_until("every process knows the key", lambda: statuses() == {200})
+        assert len({client.get(f"{server.url}/health").json()["gateway"] for client in clients}) > 1
         assert servers.run_command(tmp_path, "key", "revoke", "ci", "--server", server.url, token=token).returncode == 0
-        time.sleep(1)
-        assert {client.get(f"{server.url}/health").status_code for client in clients} == {401}
+        loads.wait_until("no process takes the key", lambda: statuses() == {401})
         # The same order on this machine's state needs no key, and running servers follow it too.
         local = servers.run_command(tmp_path, "key", "create", "local", "--role", "read")
-        time.sleep(1)
         headers = {"Authorization": f"Bearer {local.stdout.strip()}"}
-        assert {httpx.get(f"{server.url}/metrics", headers=headers).status_code for _ in range(10)} == {200}
+
+        def others() -> set[int]:
+            return {httpx.get(f"{server.url}/metrics", headers=headers, timeout=120).status_code for _ in range(10)}
+
+        loads.wait_until("every process knows the key that was made here", lambda: others() == {200})
         for client in clients:
             client.close()
         log = server.log()

@@ -68,7 +68,7 @@ def test_a_class_goes_from_the_command_line_to_a_server_and_answers_callers_at_o
 
         async def all_at_once() -> list[httpx.Response]:
             limits = httpx.Limits(max_connections=16)
-            async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as client:
+            async with httpx.AsyncClient(base_url=server.url, timeout=120, limits=limits) as client:
                 asked = [
                     client.post("/models/ruled/predict", json={"features": {"a": place if place % 10 else 1e7}})
                     for place in range(REQUESTS)
@@ -81,7 +81,7 @@ def test_a_class_goes_from_the_command_line_to_a_server_and_answers_callers_at_o
                 assert answer.json()["prediction"] == 3.0 * place, answer.text
             else:
                 assert (answer.status_code, answer.json()["code"]) == (500, "scoring_failed")
-        written = httpx.get(server.url + "/metrics", timeout=60).text
+        written = httpx.get(server.url + "/metrics", timeout=120).text
         assert f'model_infer_rows_total{{model="ruled",version="1"}} {REQUESTS * 9 // 10}.0' in written
     finally:
         assert server.stop() == 0

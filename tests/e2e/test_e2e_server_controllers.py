@@ -48,7 +48,7 @@ def test_controllers_act_apart_at_once_are_replaced_and_end_with_their_server(
 ) -> None:
     home = loads.copy_home(small_home, tmp_path / "home")
     rows = loads.make_rows()[0].tolist()
-    with servers.running_server(home, **SETTINGS) as server, Client(server.url, timeout=60) as client:
+    with servers.running_server(home, **SETTINGS) as server, Client(server.url, timeout=120) as client:
         first = controllers_of(loads, server)
         assert os.getpriority(os.PRIO_PROCESS, first) > os.getpriority(os.PRIO_PROCESS, server.process.pid)
 
@@ -65,13 +65,13 @@ def test_controllers_act_apart_at_once_are_replaced_and_end_with_their_server(
         client.predict(MODEL, rows[0], prediction_id="meanwhile")
         second = controllers_of(loads, server, other_than=first)
         look(loads, client, rows=31, labelled=1)
-        assert "controllers_restarts_total 1.0" in httpx.get(f"{server.url}/metrics").text
+        assert "controllers_restarts_total 1.0" in httpx.get(f"{server.url}/metrics", timeout=120).text
         assert "Traceback" not in server.log()
 
         below = loads.children_of(server.process.pid)
         assert second in below
         server.kill()
-        loads.wait_until("nobody acts without its server", lambda: not any(map(loads.is_alive, below)), 20.0)
+        loads.wait_until("nobody acts without its server", lambda: not any(map(loads.is_alive, below)))
 
         # Whoever comes next takes the lease of the dead over.
         server.start()

@@ -43,7 +43,7 @@ def gateways_met(server: Any, connections: int) -> set[str]:
     """The names of the processes that take new connections: each goes to whichever takes it first."""
     found = set()
     for _ in range(connections):
-        with closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        with closing(HTTPConnection("127.0.0.1", server.port, timeout=120)) as connection:
             connection.request("GET", "/health")
             found.add(json.loads(connection.getresponse().read())["gateway"])
     return found
@@ -51,7 +51,7 @@ def gateways_met(server: Any, connections: int) -> set[str]:
 
 def metric(server: Any, name: str) -> float:
     """The value of a metric without labels."""
-    lines = httpx.get(f"{server.url}/metrics", timeout=60).text.splitlines()
+    lines = httpx.get(f"{server.url}/metrics", timeout=120).text.splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
 
 
@@ -60,11 +60,15 @@ def named(client: Client, name: str) -> list[GatewayReport]:
     return [one for one in client.routes(MODEL).gateways if one.name == name]
 
 
+@pytest.mark.slow
 def test_workers_share_the_load_and_one_that_dies_is_replaced(
     servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
 ) -> None:
     home = loads.copy_home(small_home, tmp_path / "home")
-    with servers.running_server(home, "--workers", "2", **SETTINGS) as server, Client(server.url) as client:
+    with (
+        servers.running_server(home, "--workers", "2", **SETTINGS) as server,
+        Client(server.url, timeout=120) as client,
+    ):
         first, other = sorted(loads.wait_for_gateways(client, 2), key=lambda one: one.pid != server.process.pid)
         assert first.pid == server.process.pid != other.pid
         with loads.load_on(server.url, home, predicting=8, labelling=1) as load:
@@ -101,6 +105,7 @@ def test_workers_share_the_load_and_one_that_dies_is_replaced(
     loads.check_log(loads.read_log(home), answers)
 
 
+@pytest.mark.slow
 def test_a_gateway_and_a_controller_of_their_own_act_as_one_and_a_candidate_needs_both(
     servers: ModuleType, loads: ModuleType, small_home: Path, tmp_path: Path
 ) -> None:
@@ -109,8 +114,8 @@ def test_a_gateway_and_a_controller_of_their_own_act_as_one_and_a_candidate_need
     with ExitStack() as stack:
         gateway = stack.enter_context(servers.running_server(home, "--gateway-only", **settings))
         controller = stack.enter_context(servers.running_server(home, "--controller-only", **settings))
-        serving, ordering = Client(gateway.url), Client(controller.url)
-        assert httpx.get(f"{gateway.url}/api/v1/status", timeout=60).status_code == 404
+        serving, ordering = Client(gateway.url, timeout=120), Client(controller.url, timeout=120)
+        assert httpx.get(f"{gateway.url}/api/v1/status", timeout=120).status_code == 404
         assert controller.post(f"/models/{MODEL}/predict", {"features": [0, 0, 0]}).status_code == 404
 
         looks = count()
@@ -137,7 +142,7 @@ def test_a_gateway_and_a_controller_of_their_own_act_as_one_and_a_candidate_need
         assert gateway.get("/health").json()["models"][MODEL]["production_alone"]
         controller.start()
         loads.wait_until("the candidate is watched and served again", lambda: versions("again") == {1, 2})
-        assert Client(controller.url).rollouts(MODEL)[-1].state == "running"
+        assert Client(controller.url, timeout=120).rollouts(MODEL)[-1].state == "running"
         assert gateway.stop() == 0
         assert controller.stop() == 0
     log = loads.read_log(home)
@@ -174,7 +179,7 @@ def run_commands(
             refusals = (0, 2) if "promote" in command or "rollback" in command else (0,)
             assert done.returncode in refusals, f"{command}: {said[-3000:]}"
 
-    with servers.running_server(home, **SETTINGS) as server, Client(server.url) as client:
+    with servers.running_server(home, **SETTINGS) as server, Client(server.url, timeout=120) as client:
         loads.wait_for_gateways(client, 1)
         with loads.load_on(server.url, home, predicting=4, labelling=1, pause=0.02) as load:
             load.wait_for(20)

@@ -20,7 +20,7 @@ from homeostat import Client
 from homeostat.records import GatewayReport
 
 MODEL = "mail"
-KILLS = int(os.environ.get("E2E_WORKER_KILLS", "20"))
+KILLS = int(os.environ.get("E2E_WORKER_KILLS", "12"))
 SETTINGS = {"serve.tick_seconds": "0.5", "serve.log_level": "warning"}
 
 
@@ -73,7 +73,10 @@ def test_what_was_answered_survives_kills_of_a_worker(
 ) -> None:
     home = loads.copy_home(small_home, tmp_path / "home")
     chance, killed, served = random.Random(KILLS), set[int](), 0  # noqa: S311
-    with servers.running_server(home, "--workers", "2", **SETTINGS) as server, Client(server.url) as client:
+    with (
+        servers.running_server(home, "--workers", "2", **SETTINGS) as server,
+        Client(server.url, timeout=120) as client,
+    ):
         loads.wait_for_gateways(client, 2)
         first = server.process.pid
         with loads.load_on(server.url, home, predicting=8, labelling=1, patient=True, seed=3) as load:

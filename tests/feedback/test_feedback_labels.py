@@ -189,7 +189,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(EVENTS)
 def test_following_gives_the_table_that_reading_anew_gives(events):
     log = MemoryPredictionLog()

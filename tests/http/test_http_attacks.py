@@ -186,7 +186,7 @@ def test_json_that_costs_more_than_it_weighs_is_refused_soon(app: Any, content: 
     answer = app.post("/models/spam/predict", content)
     assert (answer.status, answer.code) in ((400, "invalid_request"), (400, "invalid_features"))
     assert len(answer.content) < 3000
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 20
     assert app.kept() == before
 
 

@@ -76,7 +76,7 @@ def test_from_draft_to_archive(used: Any, small_servers: Any) -> None:
         assert [each.id for each in client.experiments("spam")] == [one.id]
         with pytest.raises(UnknownRecord):
             client.experiment("nope")
-        assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=120).status_code == 200
 
 
 def body(**changes: Any) -> dict[str, Any]:

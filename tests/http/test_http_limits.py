@@ -134,7 +134,7 @@ def test_a_request_costs_microseconds() -> None:
             slot.leave()
         best = min(best, time.process_time() - started)
     # A thousand requests; about 2 ms where it was measured.
-    assert best < 0.05
+    assert best < 0.2
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_a_server_with_its_hands_full_refuses_the_next(
 
     def models() -> list[Any]:
         entered.release()
-        go.wait(30)
+        go.wait(120)
         return []
 
     for small in small_servers.closed(small_servers.open_server(tmp_path, register=False, **more)):
@@ -174,7 +174,7 @@ def test_a_server_with_its_hands_full_refuses_the_next(
         with ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(small.get, "/api/v1/models") for _ in range(2)]
             for _ in waiting:
-                assert entered.acquire(timeout=30)
+                assert entered.acquire(timeout=120)
             answer = small.get("/api/v1/models")
             assert (answer.status, answer.code, answer.header("retry-after")) == (503, "overloaded", "1")
             assert small.get("/livez").status == 200

@@ -19,6 +19,7 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
 MEGABYTE = 1 << 20
+REQUESTS = 5000
 MOST_GROWTH = 30 * MEGABYTE
 AT_ONCE = 50
 GOOD = {"features": {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}}
@@ -31,7 +32,7 @@ class Attacker:
         self.port = port
 
     def connect(self) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=120)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -150,8 +151,8 @@ def hostile(attacker: Attacker, size: int) -> None:
         assert set(attacker.ask([request(word, "/")])) <= {400, 405}
 
 
-@pytest.mark.parametrize("size", [300, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_a_server_keeps_its_size_whatever_it_is_sent(servers: ModuleType, tmp_path: Path, size: int) -> None:
+@pytest.mark.slow
+def test_a_server_keeps_its_size_whatever_it_is_sent(servers: ModuleType, tmp_path: Path) -> None:
     assert servers.run_command(tmp_path, "init").returncode == 0
     with servers.running_server(tmp_path) as server:
         server.wait_ready()
@@ -161,7 +162,7 @@ def test_a_server_keeps_its_size_whatever_it_is_sent(servers: ModuleType, tmp_pa
         hostile(attacker, 100)
         servers.wait_until_settled(pid)
         before, files, series = servers.resident(pid), open_files(pid), server.get("/metrics").text.count("\n")
-        hostile(attacker, size)
+        hostile(attacker, REQUESTS)
         grown = servers.resident(pid) - before
         assert grown < MOST_GROWTH, f"{grown / MEGABYTE:.1f} MB more than before"
         assert open_files(pid) <= files + 5

@@ -508,12 +508,12 @@ def test_while_one_scrape_reads_others_get_what_is_held(small) -> None:
     def wait(name: str) -> None:
         if name == "status":
             entered.set()
-            assert free.wait(30)
+            assert free.wait(120)
 
     spied.before = wait
     reader = threading.Thread(target=state.collect)
     reader.start()
-    assert entered.wait(30)
+    assert entered.wait(120)
     assert state.collect() is first
     ticks.now += STALE_SECONDS
     assert value(scraped(state=state), "homeostat_state_up") == 0
@@ -624,7 +624,7 @@ def test_processes_share_their_counts(tmp_path: Path) -> None:
 
     def read(*dead: int) -> Samples:
         command = [sys.executable, "-c", READER, *(str(pid) for pid in dead)]
-        return samples(subprocess.run(command, env=shared, check=True, capture_output=True, timeout=120).stdout)
+        return samples(subprocess.run(command, env=shared, check=True, capture_output=True, timeout=240).stdout)
 
     workers = [
         subprocess.Popen(
@@ -663,7 +663,7 @@ def test_a_folder_that_was_named_too_late_is_refused(monkeypatch: pytest.MonkeyP
 
 def test_the_client_library_is_loaded_only_on_use() -> None:
     code = "import sys, homeostat.http.metrics; assert 'prometheus_client' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
 
 
 # The page

@@ -229,17 +229,12 @@ NEEDS_LUCK = {
 }
 
 
-def test_what_is_made_up_is_answered_as_documented(fuzzed: Fuzzed) -> None:
-    statuses = fuzzed.run(examples=4, phases=("fuzzing", "stateful"))
-    assert sum(statuses.values()) > 100
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_great_deal_that_is_made_up_is_answered_as_documented(fuzzed: Fuzzed) -> None:
-    statuses = fuzzed.run(examples=100, phases=("fuzzing",))
-    statuses += fuzzed.run(examples=25, phases=("stateful",))
+    statuses = fuzzed.run(examples=40, phases=("fuzzing",))
+    statuses += fuzzed.run(examples=10, phases=("stateful",))
     statuses += fuzzed.run(examples=1, phases=("coverage",))
-    assert sum(statuses.values()) > 5000
+    assert sum(statuses.values()) > 2500
     # It serves as before, whatever was ordered of it in between.
     assert fuzzed.small.post("/models/price/predict", {"features": [1, 2]}).status == 200

@@ -34,7 +34,7 @@ from homeostat.records import Finding, GatewayReport, Severity, Verdict
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = 'a"quote, a\nnewline, a\\backslash, {braces}, naïve ☃ \ud800 and a nul \0'
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def binary(name: str) -> str:
@@ -59,7 +59,7 @@ def prometheus() -> str:
 
 def lint(promtool: str, content: bytes) -> str:
     """What promtool has against it; empty when all is well."""
-    done = subprocess.run([promtool, "check", "metrics"], input=content, capture_output=True, timeout=60, check=False)
+    done = subprocess.run([promtool, "check", "metrics"], input=content, capture_output=True, timeout=240, check=False)
     complaints = (done.stdout + done.stderr).decode()
     return complaints or (f"exit status {done.returncode}" if done.returncode else "")
 
@@ -136,7 +136,7 @@ def test_the_alerting_rules_of_the_page_are_legal(promtool: str, tmp_path: Path)
     (tmp_path / "rules.yml").write_text(rules, encoding="utf-8")
     (tmp_path / "prometheus.yml").write_text(scrape, encoding="utf-8")
     for what, file in (("rules", "rules.yml"), ("config", "prometheus.yml")):
-        subprocess.run([promtool, "check", what, str(tmp_path / file)], check=True, capture_output=True, timeout=60)
+        subprocess.run([promtool, "check", what, str(tmp_path / file)], check=True, capture_output=True, timeout=240)
 
 
 def free_port() -> int:
@@ -176,11 +176,11 @@ def serving(app: Starlette) -> Iterator[int]:
 
 @contextmanager
 def scraping(prometheus: str, port: int, folder: Path) -> Iterator[Callable[[str], list[dict[str, Any]]]]:
-    """A Prometheus that scrapes a port every second; what it yields asks a query."""
+    """A Prometheus that scrapes a port every two seconds; what it yields asks a query."""
     listening = free_port()
     config = folder / "prometheus.yml"
     config.write_text(
-        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        "global: {scrape_interval: 2s, scrape_timeout: 2s}\n"
         "scrape_configs:\n"
         f"  - {{job_name: homeostat, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n",
         encoding="utf-8",
@@ -201,7 +201,7 @@ def scraping(prometheus: str, port: int, folder: Path) -> Iterator[Callable[[str
 
     def ask(query: str) -> list[dict[str, Any]]:
         address = f"http://127.0.0.1:{listening}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-        with urllib.request.urlopen(address, timeout=5) as reply:  # of this machine
+        with urllib.request.urlopen(address, timeout=60) as reply:  # of this machine
             result: list[dict[str, Any]] = json.load(reply)["data"]["result"]
         return result
 
@@ -212,7 +212,7 @@ def scraping(prometheus: str, port: int, folder: Path) -> Iterator[Callable[[str
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -234,13 +234,13 @@ def test_prometheus_scrapes_and_answers(prometheus: str, full_system: Any, tmp_p
     ):
         requests = ask('model_infer_request_total{model="mail"}')
         assert {result["metric"]["version"]: result["value"][1] for result in requests} == {"1": "1", "several": "1"}
-        assert ask("up")[0]["value"][1] == "1"
+        assert ask("up == 1")
         nobody = ask('model_infer_request_total{status="404"}')
         assert "model" not in nobody[0]["metric"]
         models = {result["metric"].get("model") for result in ask("model_infer_rows_total")}
         assert any('a"quote, a\nnewline, a\\backslash, {braces}, naïve ☃' in str(name) for name in models)
         assert ask("ml_models_total")[0]["value"][1] == "1"
-        assert ask("homeostat_state_up")[0]["value"][1] == "1"
+        assert ask("homeostat_state_up == 1")
         assert ask("histogram_quantile(0.5, model_infer_duration_seconds_bucket)")
         server.observe_request("mail", {1: 1}, 200, 0.003)
         ask('model_infer_request_total{model="mail", version="1"} == 2')
@@ -248,6 +248,7 @@ def test_prometheus_scrapes_and_answers(prometheus: str, full_system: Any, tmp_p
     assert "openmetrics" in accepted[0]
 
 
+@pytest.mark.slow
 def test_prometheus_scrapes_a_whole_server(prometheus: str, promtool: str, servers: Any, tmp_path: Path) -> None:
     """Two processes on one port, as they are run: what they count adds up, and promtool has nothing against it."""
     made = servers.run_command(tmp_path, "init")

@@ -31,7 +31,7 @@ def port(app: Any, small_servers: ModuleType) -> Iterator[int]:
 
 
 def connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=20)
+    return socket.create_connection(("127.0.0.1", port), timeout=120)
 
 
 def send(connection: socket.socket, *parts: bytes) -> bytes:
@@ -126,7 +126,7 @@ def test_who_keeps_a_body_back_is_told_and_dropped(port: int, said: bytes) -> No
     with closing(connect(port)) as connection:
         connection.sendall(said)
         check_refused(read(connection), 408, "too_slow")
-    assert 0.5 < time.monotonic() - started < 10
+    assert 0.5 < time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize("said", [b"", b"GE", HEAD, b"\r\n"])
@@ -135,7 +135,7 @@ def test_who_dallies_is_dropped(port: int, said: bytes) -> None:
     with closing(connect(port)) as connection:
         connection.sendall(said)
         assert read(connection) == b""
-    assert 0.5 < time.monotonic() - started < 10
+    assert 0.5 < time.monotonic() - started < 60
 
 
 def test_a_head_that_comes_byte_by_byte_has_to_be_done_in_time(port: int) -> None:
@@ -144,7 +144,7 @@ def test_a_head_that_comes_byte_by_byte_has_to_be_done_in_time(port: int) -> Non
     with closing(connect(port)) as connection:
         connection.sendall(HEAD + b"x-a: ")
         connection.settimeout(0.05)
-        while time.monotonic() - started < 10:
+        while time.monotonic() - started < 60:
             try:
                 connection.sendall(b"y")
                 said = connection.recv(100)
@@ -154,7 +154,7 @@ def test_a_head_that_comes_byte_by_byte_has_to_be_done_in_time(port: int) -> Non
             except OSError:
                 break
     assert said == b""
-    assert 0.5 < time.monotonic() - started < 8
+    assert 0.5 < time.monotonic() - started < 60
 
 
 def drip(port: int, sizes: Iterable[int], pause: float) -> bytes:
@@ -174,13 +174,13 @@ def drip(port: int, sizes: Iterable[int], pause: float) -> bytes:
 def test_a_body_that_comes_byte_by_byte_has_to_be_done_in_time(port: int) -> None:
     # R-U-Dead-Yet; of heads it is Slowloris (CVE-2007-6750).
     started = time.monotonic()
-    check_refused(drip(port, itertools.repeat(1, 100), 0.1), 408, "too_slow")
-    assert 0.5 < time.monotonic() - started < 5
+    check_refused(drip(port, itertools.repeat(1, 600), 0.1), 408, "too_slow")
+    assert 0.5 < time.monotonic() - started < 60
 
 
 def test_a_large_body_may_take_its_time_as_long_as_it_comes(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Twice the bytes a second that are asked for, and longer than the second that any body has.
-    monkeypatch.setattr(protocol, "BODY_BYTES_A_SECOND", 100_000)
+    # Ten times the bytes a second that are asked for, and longer than the second that any body has.
+    monkeypatch.setattr(protocol, "BODY_BYTES_A_SECOND", 20_000)
     assert drip(port, itertools.repeat(60_000, 7), 0.3) == b""
 
 

@@ -45,7 +45,7 @@ ENTRY = ("python", None, b"rules:Model")
 def allowed(small_servers: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     home = tmp_path_factory.mktemp("allowed")
     server = small_servers.open_server(
-        home, register=False, token=TOKEN, serve__allow_python=True, serve__python_seconds=5
+        home, register=False, token=TOKEN, serve__allow_python=True, serve__python_seconds=10
     )
     yield from small_servers.closed(server)
 
@@ -58,7 +58,7 @@ def test_a_server_takes_no_python_class_unless_it_is_allowed_to(refuses: Any, ap
 
 def test_what_is_no_python_class_is_refused_and_leaves_nothing(allowed: Any) -> None:
     before = allowed.kept()
-    hanging = archive_of(rules=b"import threading\nthreading.Event().wait(30)\n")
+    hanging = archive_of(rules=b"import threading\nthreading.Event().wait(300)\n")
     for more, code in (
         ([ENTRY], "invalid_request"),
         ([FILES], "invalid_request"),

@@ -78,6 +78,7 @@ def test_the_limits_are_those_of_the_settings() -> None:
     assert (serve.body_bytes, serve.upload_bytes, serve.batch_rows) == (10_000_000, 1_000_000_000, 50_000)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_examples_run(servers: ModuleType, tmp_path: Path) -> None:
     made = servers.run_command(tmp_path, "init")
@@ -93,7 +94,7 @@ def test_the_examples_run(servers: ModuleType, tmp_path: Path) -> None:
                 cwd=tmp_path,
                 capture_output=True,
                 text=True,
-                timeout=120,
+                timeout=240,
                 check=False,
             )
             assert ran.returncode == 0, (block, ran.stdout, ran.stderr)

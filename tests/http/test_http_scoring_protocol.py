@@ -295,7 +295,7 @@ def listening(small_servers: ModuleType, tmp_path_factory: pytest.TempPathFactor
 def test_the_client_of_mlflow_is_content(listening: int) -> None:
     scoring = pytest.importorskip("mlflow.pyfunc.scoring_server.client")
     client = scoring.ScoringServerClient("127.0.0.1", listening)
-    client.wait_server_ready(timeout=10)
+    client.wait_server_ready(timeout=120)
     assert client.get_version() == __version__
     frame = pd.DataFrame({"length": [1.0, -2.0, 0.5], "other": ["x", None, "y"], "links": [2, -1, 1]}, index=[5, 6, 7])
     response = client.invoke(frame)

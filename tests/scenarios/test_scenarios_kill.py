@@ -12,8 +12,7 @@ import pytest
 
 PROGRAM = Path(__file__).with_name("killed_replay.py")
 # Of about 320 writes, the run begins at about 166 and the rollout is over at about 250.
-IN_RUN, IN_ROLLOUT = 170, 191
-EVERYWHERE = [20, 100, *range(160, 260, 6), 300]
+EVERYWHERE = [20, 100, *range(160, 260, 10), 300]
 
 
 def replays(folder: Path, kill_at: list[int]) -> list[dict[str, Any]]:
@@ -39,11 +38,6 @@ def check(unkilled: dict[str, Any], others: list[dict[str, Any]]) -> None:
         assert one["decisions"] == unkilled["decisions"], where
         assert one["healed"] == unkilled["healed"], where
         assert one["labels"] == unkilled["labels"], where
-
-
-def test_a_killed_loop_ends_as_it_would_have(tmp_path: Path) -> None:
-    unkilled, *others = replays(tmp_path, [0, IN_RUN, IN_ROLLOUT])
-    check(unkilled, others)
 
 
 @pytest.mark.slow

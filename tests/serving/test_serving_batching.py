@@ -63,7 +63,7 @@ class Doubling:
         self.open = threading.Event()
 
     def predict_each(self, _model: str, columns: Any, **more: Any) -> tuple[Predictions, dict[int, HomeostatError]]:
-        self.open.wait(10)
+        self.open.wait(120)
         self.groups.append(columns.rows)
         x = columns["x"]
         if (x == 1e6).any():
@@ -206,10 +206,10 @@ def test_shadows_wait_in_order_and_too_many_are_left_out_and_counted():
 
     def first() -> None:
         begun.set()
-        gate.wait(10)
+        gate.wait(120)
 
     queue.put(5, first)
-    begun.wait(10)
+    begun.wait(120)
     queue.put(4, lambda: done.append("a"))
     queue.put(4, lambda: done.append("too many"))
     queue.put(1, lambda: done.append("b"))

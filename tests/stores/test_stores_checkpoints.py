@@ -22,7 +22,7 @@ def write(database, connection, commits):
 
 
 def wait_for(checkpoints, done):
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while checkpoints.done < done:
         assert time.monotonic() < until
         time.sleep(0.005)

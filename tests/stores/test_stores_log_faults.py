@@ -51,7 +51,7 @@ def locked(folder):
 
 
 def until(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -63,7 +63,7 @@ def test_blocked_rows_are_refused_in_time_and_taken_once_the_lock_is_free(opened
         began = time.monotonic()
         with pytest.raises(StorageFailed, match="locked"):
             log.append([block("a", "b"), block("a", shadow=True)])
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         until(lambda: "locked" in log.trouble)
     log.append([block("c")])
     until(lambda: not log.trouble)
@@ -155,7 +155,7 @@ def test_what_dead_processes_spilled_is_replayed_by_whoever_opens_the_log(opened
             [sys.executable, "-c", SPILL_AND_DIE, str(tmp_path), str(Path(__file__).parent), name],
             check=False,
             capture_output=True,
-            timeout=60,
+            timeout=240,
         )
         assert dead.stdout.split() == [b"0", b"1", b"2", b"3", b"4"], dead.stderr
     log = opened()
@@ -171,7 +171,7 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, policy):
         [sys.executable, "-c", FULL, str(tmp_path), str(Path(__file__).parent), policy],
         check=False,
         capture_output=True,
-        timeout=60,
+        timeout=240,
     )
     assert ended.returncode == 0, ended.stderr.decode()
     assert (
@@ -204,7 +204,7 @@ except StorageFailed as error:
     assert "can't be written" in str(error), error
     print("refused")
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-until = time.monotonic() + 20
+until = time.monotonic() + 120
 while log.trouble or (sys.argv[3] == "spill" and log.replayed < 900):
     assert time.monotonic() < until, log.trouble
     time.sleep(0.01)
@@ -323,7 +323,7 @@ mount("-o", "remount,ro")
 log.append([block("b")])
 assert log.spilled == 1, log.counted
 mount("-o", "remount,rw")
-until = time.monotonic() + 20
+until = time.monotonic() + 120
 while log.replayed < 1:
     assert time.monotonic() < until, log.trouble
     time.sleep(0.01)
@@ -337,7 +337,7 @@ def test_a_disk_that_becomes_read_only_for_a_while(tmp_path):
     unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
     command = [*unshare, sys.executable, "-c", READ_ONLY, tmp_path / "disk", Path(__file__).parent, tmp_path / "spill"]
     try:
-        ended = subprocess.run([str(part) for part in command], check=False, capture_output=True, timeout=60)
+        ended = subprocess.run([str(part) for part in command], check=False, capture_output=True, timeout=240)
     except FileNotFoundError:
         pytest.skip("there is no unshare on this machine")
     if ended.returncode == 77 or b"unshare:" in ended.stderr:

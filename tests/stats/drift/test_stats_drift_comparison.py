@@ -43,7 +43,7 @@ def false_alarms(rows, runs):
     return alarms
 
 
-@pytest.mark.parametrize("rows", [200, 1000])
+@pytest.mark.parametrize("rows", [200, pytest.param(1000, marks=pytest.mark.slow)])
 def test_false_alarms_of_the_calibrated_preset_are_within_their_budget(rows, reference):
     assert len(reference.features) == FEATURES
     runs = 200

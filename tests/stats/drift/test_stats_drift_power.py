@@ -37,6 +37,7 @@ CHOSEN = tuple(
 )
 
 
+@pytest.mark.slow
 def test_the_default_finds_at_least_what_the_better_of_the_usual_methods_finds():
     runs = 20
     cells = powers(sizes=(50,), shifts=CHOSEN, null_runs=40, runs=runs, most_runs=runs)

@@ -21,7 +21,7 @@ from homeostat.stats.performance import (
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 5)), min_size=1, max_size=60)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rows=ROWS)
 def test_binary_metrics_agree_with_scikit_learn(rows):
     truth, predicted, scores = (np.array(column) for column in zip(*rows, strict=True))

@@ -86,6 +86,7 @@ def run_lengths(rng, runs, rate, threshold, steps):
     return np.where(alarms.any(axis=1), alarms.argmax(axis=1) + 1, steps)
 
 
+@pytest.mark.slow
 def test_peeking_at_paired_evidence_at_every_step_keeps_the_level():
     evidence, z_test = paired_alarms(np.random.default_rng(0), RUNS)
     assert 0 < evidence <= limit(RUNS, ALPHA)

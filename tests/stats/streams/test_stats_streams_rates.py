@@ -108,6 +108,7 @@ def test_the_run_length_of_cusum_is_what_it_says(changed):
     assert detector.run_length < 800 <= detector.expected_run_length
 
 
+@pytest.mark.slow
 def test_detectors_of_others_alarm_where_nothing_changed_and_ours_does_not():
     ours = false_alarms(known(), zero_one(0.2), streams=5, rows=100_000, rng=12)
     eddm = false_alarms(river("EDDM"), zero_one(0.2), streams=4, rows=10_000, rng=12)
