@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from homeostat.feedback.features import RowFeatures
 from homeostat.feedback.joined import JoinedLog, Rows
 from homeostat.monitoring.checks import loss_baseline, row_losses
 from homeostat.monitoring.profiles import LiveProfiles
@@ -38,6 +39,7 @@ class ModelView:
     model: str
     task: Task
     joined: JoinedLog
+    features: RowFeatures
     profiles: LiveProfiles
     read_reference: Callable[[int], Reference]
     references: dict[int, Reference] = field(default_factory=dict)
@@ -68,6 +70,7 @@ def open_view(log: PredictionLog, registry: Registry, model: str, policy: Policy
         model=model,
         task=task,
         joined=JoinedLog(log, model, task),
+        features=RowFeatures(log, model),
         profiles=LiveProfiles(
             log, model, lambda number: view.reference_of(number).profile, window_rows=policy.drift.window_rows
         ),
