@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -126,12 +127,16 @@ class Small:
         return [decision for decision in self.system.control.decisions(MODEL) if decision.kind == kind]
 
 
-def small_system(policy: Policy | None = None, *, on_alert: Any = None, accuracy: float = 0.98) -> Small:
-    """A system with version 1 in production, which is always right."""
+def small_system(
+    policy: Policy | None = None, *, on_alert: Any = None, accuracy: float = 0.98, home: Path | None = None
+) -> Small:
+    """A system with version 1 in production, which is always right; with a home its state is in files there."""
     policy = policy or quiet_policy()
     settings = replace(load(environment={}), policy=policy, seed=1)
+    if home is not None:
+        settings = replace(settings, home=home)
     clock = SimulatedClock(START)
-    system = open_system(settings, clock=clock, in_memory=True, on_alert=on_alert, holder="one")
+    system = open_system(settings, clock=clock, in_memory=home is None, on_alert=on_alert, holder="one")
     small = Small(system, clock, np.random.default_rng(5))
     small.register(fitted(), accuracy=accuracy)
     small.system.registry.install(MODEL, 1, at=START, actor="test", reason="the first")

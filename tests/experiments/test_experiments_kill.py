@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,25 @@ class Killed(BaseException):
     """What nothing catches."""
 
 
+class Spy:
+    """A transaction that says whether it wrote anything."""
+
+    def __init__(self, transaction: Any) -> None:
+        self._transaction = transaction
+        self.wrote = False
+
+    def insert(self, record: Any) -> None:
+        self.wrote = True
+        self._transaction.insert(record)
+
+    def replace(self, record: Any) -> Any:
+        self.wrote = True
+        return self._transaction.replace(record)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transaction, name)
+
+
 @contextmanager
 def killed_after(store: Any, write: int) -> Iterator[list[int]]:
     """Die right after a write was committed; 0 never dies. Yields how many writes there were."""
@@ -29,9 +49,9 @@ def killed_after(store: Any, write: int) -> Iterator[list[int]]:
     @contextmanager
     def begin(self: Any) -> Iterator[Any]:
         with original(self) as transaction:
-            yield transaction
-            wrote = transaction.has_written
-        if wrote:
+            spy = Spy(transaction)
+            yield spy
+        if spy.wrote:
             count[0] += 1
             if count[0] == write:
                 raise Killed
@@ -43,9 +63,9 @@ def killed_after(store: Any, write: int) -> Iterator[list[int]]:
         del store.begin
 
 
-def live_through(small_systems: Any, write: int) -> tuple[Any, int]:
+def live_through(small_systems: Any, write: int, home: Path | None = None) -> tuple[Any, int]:
     """An experiment that is scheduled, shadows, runs and loses; what is left of it, and how many writes it took."""
-    small = small_systems.small_system(small_systems.quiet_policy())
+    small = small_systems.small_system(small_systems.quiet_policy(), home=home)
     model, control = small_systems.MODEL, small.system.control
     try:
         bad = small.register(small_systems.fitted(flipped=True))
@@ -84,12 +104,16 @@ def live_through(small_systems: Any, write: int) -> tuple[Any, int]:
 
 
 @pytest.mark.slow
-def test_the_end_is_that_of_a_run_that_nobody_killed(small_systems: Any) -> None:
-    unkilled, writes = live_through(small_systems, 0)
+@pytest.mark.parametrize("kept", [False, True], ids=["memory", "sqlite"])
+def test_the_end_is_that_of_a_run_that_nobody_killed(small_systems: Any, tmp_path: Path, *, kept: bool) -> None:
+    def lived(write: int) -> tuple[Any, int]:
+        return live_through(small_systems, write, tmp_path / str(write) if kept else None)
+
+    unkilled, writes = lived(0)
     assert unkilled[3] == [
         "experiment",
         *(f"experiment {one}" for one in ("scheduled", "started", "exposed", "decided")),
     ]
     assert writes >= 5
     for write in range(1, writes + 1):
-        assert live_through(small_systems, write)[0] == unkilled, write
+        assert lived(write)[0] == unkilled, write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,6 @@ from homeostat.records import (
     StageChange,
     Version,
 )
-from homeostat.stores.memory import MemoryControlStore
 
 WATCHED = (Rollout, Route, StageChange, Version, Decision, Incident, Alert, Finding)
 STEPS = ("shadow for 10 pairs", "canary 10% with control for 10 rows then approve", "100%", "bake for 300 pairs")
@@ -62,14 +62,15 @@ class Flipped:
         return self._estimator.predict_proba(pd.DataFrame({"x": columns["x"]}))
 
 
-def live(small_systems: Any, monkeypatch: Any, kill_at: int) -> tuple[dict[str, Any], int]:
+def live(small_systems: Any, monkeypatch: Any, kill_at: int, home: Path | None = None) -> tuple[dict[str, Any], int]:
     """One life of a model, killed after so many writes of transitions (0: never) and started again at once."""
     count, told = [0], []
     policy = small_systems.quiet_policy(
         rollout=RolloutPolicy(steps=STEPS), guardrails=GuardrailPolicy(watch=("accuracy", "errors"))
     )
-    small = small_systems.small_system(policy, on_alert=told.append)
-    begin = MemoryControlStore.begin
+    small = small_systems.small_system(policy, on_alert=told.append, home=home)
+    store = type(small.system.store)
+    begin = store.begin
 
     @contextmanager
     def watched(self: Any) -> Any:
@@ -102,7 +103,7 @@ def live(small_systems: Any, monkeypatch: Any, kill_at: int) -> tuple[dict[str, 
     good, brought = (small.register(small_systems.fitted()) for _ in range(2))
     started = small.clock.now()
     with monkeypatch.context() as patch:
-        patch.setattr(MemoryControlStore, "begin", watched)
+        patch.setattr(store, "begin", watched)
         whole(lambda: rollouts.start(model, good.number, policy, at=started, reason="new"))
         drive(3)
         whole(lambda: control.approve(model, actor="ann"))
@@ -140,6 +141,12 @@ def lives(small_systems, monkeypatch):
     return lambda kill_at: live(small_systems, monkeypatch, kill_at)
 
 
+@pytest.fixture
+def kept_lives(small_systems, monkeypatch, tmp_path):
+    """Lives whose state is in SQLite's files, each in a folder of its own."""
+    return lambda kill_at: live(small_systems, monkeypatch, kill_at, tmp_path / str(kill_at))
+
+
 def check(lives: Any, kills: Any) -> None:
     unkilled, writes = lives(0)
     assert [state for state, _, _ in unkilled["rollouts"]] == [RolloutState.ROLLED_BACK, RolloutState.ROLLED_BACK]
@@ -153,6 +160,12 @@ def check(lives: Any, kills: Any) -> None:
 @pytest.mark.slow
 def test_killed_after_any_write_of_any_transition(lives):
     check(lives, lambda writes: range(1, writes + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_after_any_write_to_files(kept_lives):
+    check(kept_lives, lambda writes: range(1, writes + 1))
 
 
 def test_killed_in_the_middle_of_a_rollback(lives):

@@ -47,6 +47,7 @@ def create(
     false_rollback: Annotated[float, typer.Option(help="Chance of calling an arm worse that is not.")] = 0.01,
     labelled_positive: Annotated[float | None, typer.Option(help="Chance of a label after a positive answer.")] = None,
     labelled_negative: Annotated[float | None, typer.Option(help="Chance of a label after any other.")] = None,
+    segment: Annotated[list[str] | None, typer.Option(help="A feature to show the effects by; repeat it.")] = None,
     reason: ReasonOption = "by hand",
     server: ServerOption = None,
     json: JsonOption = False,
@@ -78,6 +79,7 @@ def create(
         minimum_units=minimum_units,
         false_promotion=false_promotion,
         false_rollback=false_rollback,
+        segments=tuple(segment or ()),
         labelling_depends=labelled_positive is not None or labelled_negative is not None,
         labelled_positive=labelled_positive,
         labelled_negative=labelled_negative,
@@ -103,7 +105,14 @@ def listed(
         console().print("There are no experiments.", markup=False)
         return
     rows = [
-        [one.id, one.name, one.state.value, _arms(one), moment(one.began_at or one.created_at), one.outcome or one.held]
+        [
+            one.id,
+            one.name,
+            one.state.value,
+            _arms(one),
+            moment(one.began_at or one.created_at),
+            _short(one.outcome or one.held),
+        ]
         for one in found
     ]
     console().print(table("", ["experiment", "name", "state", "arms", "began", "why"], rows))
@@ -229,15 +238,20 @@ def _say(one: Experiment, *, json: bool) -> None:
     if json:
         print_json(one)
         return
+    following = "start" if one.state.value == "draft" else "status"
     console().print(
-        f"{one.id} '{one.name}' is {one.state.value}: {_arms(one)}. Next: 'homeostat experiment status {one.id}'.",
+        f"{one.id} '{one.name}' is {one.state.value}: {_arms(one)}. Next: 'homeostat experiment {following} {one.id}'.",
         markup=False,
     )
 
 
 def _show(one: Experiment) -> None:
+    from homeostat.experiments.rules import legal_moves
+
     out = console()
-    out.print(f"{one.id} '{one.name}' of model {one.model} is {one.state.value}: {_arms(one)}.", markup=False)
+    verdict = f" ({one.verdict.value})" if one.verdict is not None else ""
+    out.print(f"{one.id} '{one.name}' of model {one.model} is {one.state.value}{verdict}: {_arms(one)}.", markup=False)
+    out.print(_planned(one), markup=False)
     for line in (one.outcome, one.held and f"Held: {one.held}"):
         if line:
             out.print(line, markup=False)
@@ -259,7 +273,53 @@ def _show(one: Experiment) -> None:
         titles = ["metric", "role", "arm", "control, arm", "effect", "interval", unit, "so far"]
         out.print(table("", titles, rows))
     for reason in one.evidence.get("reasons", ()):
-        out.print(reason, markup=False)
+        # An experiment that ended, or is held, was told why above.
+        if reason not in f"{one.outcome} {one.held}":
+            out.print(reason, markup=False)
+    _show_segments(one)
+    if orders := legal_moves(one.state):
+        out.print(f"What may be ordered now: {', '.join(orders)}.", markup=False)
+
+
+def _show_segments(one: Experiment) -> None:
+    rows = [
+        [
+            f"{line['feature']}: {line['segment']}",
+            line["metric"],
+            line["arm"],
+            _pair(line["levels"]),
+            _figure(line["effect"]),
+            _pair(line["interval"]),
+            " / ".join(f"{count:,}" for count in line["units"]),
+        ]
+        for line in one.evidence.get("by_segment", ())
+    ]
+    if rows:
+        out = console()
+        unit = one.evidence.get("unit", "units")
+        out.print("\nBy segment, for reading only: each interval holds for one look, and nothing is decided by it.")
+        out.print(table("", ["segment", "metric", "arm", "control, arm", "effect", "interval", unit], rows))
+
+
+def _planned(one: Experiment) -> str:
+    """How much traffic it owns and what it is judged by."""
+    from homeostat.experiments.ranges import width
+    from homeostat.records import BUCKETS
+
+    metrics = ", ".join(
+        f"{metric.name} ({metric.role.value}{f', margin {metric.margin:g}' if metric.margin else ''})"
+        for metric in one.plan.metrics
+    )
+    share = width(one.ranges) / BUCKETS
+    return (
+        f"It owns {share:.4g} of namespace '{one.namespace}' and is judged by {metrics}. A false win has a chance of "
+        f"{one.plan.false_promotion:.2g} at the most, a false loss {one.plan.false_rollback:.2g}."
+    )
+
+
+def _short(text: str, most: int = 90) -> str:
+    """The beginning of a reason; `status` has all of it."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 def _figure(value: float | None) -> str:

@@ -53,14 +53,19 @@ def write_report(save: Callable[[Path], object], report: Path | None) -> None:
         raise InvalidSettings(f"The report can't be written to {report}: {error.strerror}.") from error
 
 
+LONGEST_NAME = 32
+
+
 def table(title: str, columns: list[str], rows: list[list[str]]) -> Any:
     """A table for people."""
     from rich.table import Table
     from rich.text import Text
 
     made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column)
+    for place, column in enumerate(columns):
+        # What a row is called is what the next command is given: it is never cut short.
+        longest = max((len(row[place]) for row in rows), default=0) if not place else 0
+        made.add_column(column, min_width=min(longest, LONGEST_NAME) or None, overflow="ellipsis" if place else "fold")
     for row in rows:
         # Text, not markup: names are input.
         made.add_row(*[Text(cell) for cell in row])

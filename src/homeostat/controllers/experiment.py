@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from homeostat.controllers.units import tried_so_far, units_of
+from homeostat.controllers.segments import by_segment, plain_reading
+from homeostat.controllers.units import tried_so_far, units_and_rows
 from homeostat.controllers.views import ModelView
 from homeostat.experiments.drafts import first_success
 from homeostat.experiments.rules import ExperimentFacts, Judged
@@ -71,7 +70,7 @@ class ExperimentController:
         if not experiment.state.takes_traffic:
             return ExperimentFacts(now=now, judged=Judged(verdict="running")), experiment.evidence
         signature = self._registry.version(view.model, experiment.control.version).signature
-        units = units_of(
+        units, rows = units_and_rows(
             view.joined.rows(),
             view.joined.exposures(),
             experiment,
@@ -89,7 +88,10 @@ class ExperimentController:
         facts = ExperimentFacts(now=now, judged=judged, weights=weights)
         days = max((now - began).total_seconds(), 1.0) / 86400
         pace = len(units) / days if len(units) else None
-        return facts, _evidence(experiment, found, readings(summary, plan, units_a_day=pace), now)
+        evidence = _evidence(experiment, found, readings(summary, plan, units_a_day=pace), now)
+        if experiment.plan.segments:
+            evidence["by_segment"] = by_segment(view, experiment, units, rows, plan, signature)
+        return facts, evidence
 
 
 def _evidence(experiment: Experiment, found: Judgement, rows: tuple[Reading, ...], now: datetime) -> dict[str, Any]:
@@ -112,18 +114,7 @@ def _evidence(experiment: Experiment, found: Judgement, rows: tuple[Reading, ...
         # The first and the last stay; of those between, every other one.
         looks = [*looks[:-1:2], looks[-1]]
     unit = "requests" if experiment.plan.strategy is Strategy.RANDOM else "entities"
-    return {**plain, "unit": unit, "looks": looks, "readings": [_plain(row) for row in rows]}
-
-
-def _plain(row: Reading) -> dict[str, Any]:
-    """A row of the table for reading, as JSON has it: what is no finite number is none."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return [plain(one) for one in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {name: plain(value) for name, value in asdict(row).items()}
+    return {**plain, "unit": unit, "looks": looks, "readings": [plain_reading(row) for row in rows]}
 
 
 def _as_json(value: Any) -> Any:

@@ -44,7 +44,20 @@ def units_of(
     positive: str | None,
     now: datetime,
 ) -> Units:
-    """What an experiment has seen until now.
+    """What an experiment has seen until now. See `units_and_rows`."""
+    return units_and_rows(rows, exposures, experiment, values, positive=positive, now=now)[0]
+
+
+def units_and_rows(
+    rows: Rows,
+    exposures: Exposures,
+    experiment: Experiment,
+    values: Sequence[MetricValues],
+    *,
+    positive: str | None,
+    now: datetime,
+) -> tuple[Units, Integers]:
+    """What an experiment has seen until now, and where each unit's first answered row is (`NONE`: there is none).
 
     A unit belongs to the arm and the epoch that it was first seen in, and is measured on the rows that this arm was to
     answer within the plan's `observation_seconds`. Its values are set once that time, and for metrics that need labels
@@ -82,7 +95,7 @@ def units_of(
         metrics[metric.name] = np.where(ripe, found, np.nan)
         if below is not None:
             denominators[metric.name] = np.where(ripe, below, np.nan)
-    return Units(
+    units = Units(
         arms=tuple(arm.name for arm in plan.arms),
         arm=seen.first_arm,
         epoch=seen.epoch,
@@ -92,6 +105,15 @@ def units_of(
         exposed_twice=seen.twice,
         labelled_probability=_chances(experiment, measured) if plan.labelling_depends else None,
     )
+    return units, _first_rows(seen)
+
+
+def _first_rows(seen: _Seen) -> Integers:
+    found = np.full(len(seen.first), NONE, dtype=np.int64)
+    answered = np.flatnonzero(seen.row != NONE)
+    units, first = np.unique(seen.unit[answered], return_index=True)
+    found[units] = seen.row[answered[first]]
+    return found
 
 
 def _as_of(rows: Rows, row: Integers, due: Integers) -> Rows:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.controllers.rollout_features import RolloutFeatures
+from homeostat.feedback.features import RowFeatures
 from homeostat.feedback.joined import JoinedLog, Rows
 from homeostat.monitoring.checks import loss_baseline, row_losses
 from homeostat.monitoring.profiles import LiveProfiles
@@ -43,9 +44,10 @@ class ModelView:
     model: str
     task: Task
     joined: JoinedLog
+    row_features: RowFeatures
     profiles: LiveProfiles
     read_reference: Callable[[int], Reference]
-    features: RolloutFeatures
+    rollout_features: RolloutFeatures
     references: dict[int, Reference] = field(default_factory=dict)
     detectors: dict[int, LossDetector] = field(default_factory=dict)
 
@@ -74,11 +76,12 @@ def open_view(log: PredictionLog, registry: Registry, model: str, policy: Policy
         model=model,
         task=task,
         joined=JoinedLog(log, model, task),
+        row_features=RowFeatures(log, model),
         profiles=LiveProfiles(
             log, model, lambda number: view.reference_of(number).profile, window_rows=policy.drift.window_rows
         ),
         read_reference=read,
-        features=RolloutFeatures(log, model),
+        rollout_features=RolloutFeatures(log, model),
     )
     return view
 
@@ -213,7 +216,7 @@ def _drift(
     """The scores of the whole rollout and the features of the step, against the candidate's own reference."""
     rules = policy.guardrails
     reference = view.reference_of(rollout.candidate).profile
-    step = view.features.of_step(rollout, reference, until=view.joined.sequence)
+    step = view.rollout_features.of_step(rollout, reference, until=view.joined.sequence)
     features = feature_drift_of(step, reference, rules.drift_effect, visits=most_visits(rollout, policy))
     return drift_together(drift_of(scored, own, rules.drift_shift), features)
 
@@ -241,7 +244,7 @@ def _fairness(view: ModelView, rollout: Rollout, judged: Pairs, policy: Policy) 
     groupings = [one for one in _groupings(view, rollout, policy).values() if one is not None]
     if not groupings:
         return None
-    groups = view.features.groups(rollout, groupings, view.joined, view.joined.rows().count)
+    groups = view.rollout_features.groups(rollout, groupings, view.joined, view.joined.rows().count)
     of_pairs = [(one, codes[judged.place]) for one, codes in groups]
     return fairness_of(judged, of_pairs, rules.fairness_metric, rules.fairness_gap)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from homeostat.errors import Conflict, ExperimentsDisagree, NotServing, RangesTaken, ServedElsewhere, UnknownVersion
 from homeostat.experiments import ranges
+from homeostat.experiments.drafts import check_segment_features
 from homeostat.journal import latest_route, live_experiments
 from homeostat.ports import Transaction
 from homeostat.records import BUCKETS, Buckets, ExperimentDraft, Namespace, Stage, Version, version_key
@@ -35,6 +36,7 @@ def check_versions(transaction: Transaction, draft: ExperimentDraft) -> None:
             f"The control, which is the first arm, serves version {draft.arms[0].version}; it has to serve the "
             f"production version, which is {production.number}."
         )
+    check_segment_features(draft.segments, production.signature)
 
 
 def _taken(transaction: Transaction, namespace: str) -> list[Buckets]:
@@ -50,9 +52,8 @@ def free_ranges(transaction: Transaction, namespace: str) -> list[Buckets]:
 
 def own_ranges(transaction: Transaction, draft: ExperimentDraft, namespace: Namespace) -> tuple[Buckets, ...]:
     """The buckets that a new experiment gets."""
-    owners = {
-        f"experiment {one.id}": one.ranges for one in live_experiments(transaction) if one.namespace == namespace.name
-    } | {"its holdout": namespace.holdouts}
+    inside = [one for one in live_experiments(transaction) if one.namespace == namespace.name]
+    owners = {f"experiment {one.id}": one.ranges for one in inside} | {"its holdout": namespace.holdouts}
     if draft.ranges:
         for owner, owned in owners.items():
             if shared := ranges.overlap(draft.ranges, owned):
@@ -66,8 +67,10 @@ def own_ranges(transaction: Transaction, draft: ExperimentDraft, namespace: Name
     free = free_ranges(transaction, namespace.name)
     found = ranges.first_free(_taken(transaction, namespace.name), round(draft.share * BUCKETS))
     if found is None:
+        others = "".join(f", {one.id} ({one.state.value})" for one in inside)
         raise ExperimentsDisagree(
             f"Namespace '{namespace.name}' has {ranges.width(free) / BUCKETS:.2%} left and the experiment asks for "
-            f"{draft.share:.2%}. Ask for a smaller share, end another experiment, or use another namespace and model."
+            f"{draft.share:.2%}. Others belong to its holdouts{others}. Ask for a smaller share, conclude one of "
+            "them ('homeostat experiment stop'), or use another namespace and model."
         )
     return found

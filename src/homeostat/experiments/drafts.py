@@ -11,11 +11,13 @@ import msgspec
 
 from homeostat.errors import InvalidExperiment
 from homeostat.experiments import ranges
-from homeostat.records import BUCKETS, Arm, ExperimentDraft, ExperimentMetric, MetricRole, Strategy, Task
+from homeostat.frames import Kind
+from homeostat.records import BUCKETS, Arm, ExperimentDraft, ExperimentMetric, MetricRole, Signature, Strategy, Task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TOLERANCE = 1e-6
 MOST_ARMS, MOST_METRICS, MOST_STAGES = 20, 20, 50
+MOST_SEGMENTS = 3
 LONGEST = 3650 * 86400.0
 
 
@@ -78,6 +80,7 @@ def checked_draft(draft: ExperimentDraft, task: Task) -> ExperimentDraft:
     _check_arms(draft.arms)
     _check_numbers(draft)
     _check_ramp(draft)
+    _check_segments(draft.segments)
     metrics = _checked_metrics(draft.metrics, task)
     _check_labelling(draft, task)
     if draft.strategy is Strategy.RANDOM or draft.labelling_depends:
@@ -97,6 +100,24 @@ def checked_draft(draft: ExperimentDraft, task: Task) -> ExperimentDraft:
 def first_success(metrics: tuple[ExperimentMetric, ...]) -> ExperimentMetric:
     """The metric that a bandit goes by."""
     return next(metric for metric in metrics if metric.role is MetricRole.SUCCESS)
+
+
+def _check_segments(segments: tuple[str, ...]) -> None:
+    if len(segments) > MOST_SEGMENTS or len(set(segments)) != len(segments):
+        raise InvalidExperiment(
+            f"An experiment is shown by at most {MOST_SEGMENTS} different features; the more tables are looked at, the "
+            "more of them show what is not there."
+        )
+
+
+def check_segment_features(segments: tuple[str, ...], signature: Signature) -> None:
+    """Raise `InvalidExperiment` where a segment is no feature that has few values, or can be cut."""
+    fitting = [one.name for one in signature.features if one.kind is not Kind.TEXT]
+    if not set(segments) <= set(fitting):
+        raise InvalidExperiment(
+            "A segment is not a feature of the control's version, or one of texts. What an experiment may be shown by: "
+            f"{', '.join(fitting) or 'nothing'}."
+        )
 
 
 def _check_labelling(draft: ExperimentDraft, task: Task) -> None:

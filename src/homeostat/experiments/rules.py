@@ -168,7 +168,7 @@ def decide(experiment: Experiment, facts: ExperimentFacts) -> Step:
     if not state.takes_traffic:
         return HOLD
     verdict = facts.judged.verdict
-    why = "; ".join(facts.judged.reasons)
+    why = " ".join(facts.judged.reasons)
     if verdict == "held":
         if _is_over(experiment, now):
             return Step(Move.GIVE_UP, f"held until its time was up: {why}")

@@ -13,6 +13,8 @@ from homeostat.records.decoding import converted
 from homeostat.reports.experiments import ExperimentStory, Look, Marked
 from homeostat.stats.experiments import Judgement, MetricPlan, Plan, Reading
 
+# What the command line says where nobody gave a reason.
+BY_HAND = "by hand"
 # What is none where there is none; every other gap in what was kept is a number that is not finite.
 _MAY_LACK = ("winner", "segment")
 
@@ -55,6 +57,7 @@ def story_of(experiment: Experiment, decisions: Iterable[Decision]) -> Experimen
     """All that the page of an experiment shows, from its record and its model's decisions."""
     kept = experiment.evidence
     looks = tuple(Look.of(datetime.fromisoformat(look["at"]), look) for look in kept.get("looks", ()))
+    segments, rows = _segments(kept.get("by_segment", ()))
     own = [one for one in decisions if one.inputs.get("experiment") == experiment.id]
     return ExperimentStory(
         name=f"{experiment.id} '{experiment.name}'",
@@ -64,9 +67,21 @@ def story_of(experiment: Experiment, decisions: Iterable[Decision]) -> Experimen
         looks=looks,
         latest=_read(kept, Judgement) if "metrics" in kept else None,
         decisions=tuple(_marked(one) for one in own),
-        readings=tuple(_read(row, Reading) for row in kept.get("readings", ())),
-        description=experiment.outcome or experiment.reason,
+        readings=tuple(_read(row, Reading) for row in (*kept.get("readings", ()), *rows)),
+        segments=segments,
+        description="" if experiment.reason == BY_HAND else experiment.reason,
+        ending=experiment.outcome,
     )
+
+
+def _segments(kept: Iterable[dict[str, Any]]) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """The names of segments, and the rows of their tables with their places among those."""
+    names: dict[str, int] = {}
+    rows = []
+    for row in kept:
+        place = names.setdefault(f"{row['feature']}: {row['segment']}", len(names))
+        rows.append({name: value for name, value in row.items() if name != "feature"} | {"segment": place})
+    return tuple(names), rows
 
 
 def _marked(decision: Decision) -> Marked:

@@ -54,7 +54,7 @@ class LatestLabels:
 
         if not pa.types.is_fixed_size_binary(ids.type):
             if self._texts is None:
-                texts = [text for column in self._ids for text in _id_texts(column)]
+                texts = [text for column in self._ids for text in id_texts(column)]
                 self._texts = pa.array(texts, pa.string())
             found = pc.index_in(ids, value_set=self._texts)
             return np.asarray(found.fill_null(NOWHERE).to_numpy(), dtype=np.int64)
@@ -98,7 +98,8 @@ def _alike(tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(list(group)[::-1]).combine_chunks()
 
 
-def _id_texts(column: pa.ChunkedArray) -> list[str]:
+def id_texts(column: pa.ChunkedArray) -> list[str]:
+    """Prediction ids as texts, from a column of `PredictionLog.scan`."""
     import pyarrow as pa
 
     if pa.types.is_fixed_size_binary(column.type):

@@ -113,9 +113,10 @@ class ExperimentDraft(msgspec.Struct, frozen=True, kw_only=True):
     of calling an arm better, or worse, that is neither, over all metrics and arms. Lengths of time are in seconds.
 
     A unit is measured for `observation_seconds` from its first row on, its labels are waited for `label_seconds` more,
-    and only then it counts. Where `futility` is given, the experiment ends once the chance to still win is lower. With
-    `labelling_depends` which rows get labels depends on what was answered; `labelled_positive` and `labelled_negative`
-    are the chances that a row gets one after either answer, by which rows are weighed.
+    and only then it counts. Where `futility` is given, the experiment ends once the chance to still win is lower. For
+    each feature in `segments` the effects are shown by its value in a unit's first row too; nothing is decided by that.
+    With `labelling_depends` which rows get labels depends on what was answered; `labelled_positive` and
+    `labelled_negative` are the chances that a row gets one after either answer, by which rows are weighed.
     """
 
     model: str
@@ -142,6 +143,7 @@ class ExperimentDraft(msgspec.Struct, frozen=True, kw_only=True):
     power: float = 0.8
     cost_false_positive: float = 1.0
     cost_false_negative: float = 1.0
+    segments: tuple[str, ...] = ()
     labelling_depends: bool = False
     labelled_positive: float | None = None
     labelled_negative: float | None = None

@@ -10,12 +10,14 @@ from markupsafe import Markup
 
 from homeostat.reports.charts.scale import Linear, ticks
 from homeostat.reports.charts.svg import line_path, picture, tag
-from homeostat.reports.format import clipped, number, utc
+from homeostat.reports.format import MINUS, clipped, number, utc
 
 WIDTH, HEIGHT = 880.0, 248.0
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 20.0, 16.0, 206.0
 MOST_MARKS = 200
 WORDS = 400
+# Lines that are nearer than this share one label.
+NEAREST = 14.0
 BAD = ("rollback", "rollback failed", "rejected", "step back")
 
 
@@ -117,7 +119,9 @@ def interval_chart(story: RolloutStory) -> Markup:
     for value in ticks(-bound, bound, 5):
         at = y(value)
         body.append(tag("path", d=f"M{LEFT} {at:.1f}H{WIDTH - RIGHT}", class_="zero" if value == 0 else "grid"))
-        body.append(tag("text", f"{100 * value:+.3g}", x=LEFT - 6, y=at + 4, class_="end"))
+        body.append(
+            tag("text", f"{100 * value:+.3g}".replace("-", MINUS) if value else "0", x=LEFT - 6, y=at + 4, class_="end")
+        )
     body += [tag("text", f"{value:,.0f}", x=x(value), y=BOTTOM + 18, class_="mid") for value in ticks(0.0, x.high, 6)]
     places = [x(float(count)) for count in story.pairs]
     low, high = ([y(max(-bound, min(bound, value))) for value in part] for part in (story.low, story.high))
@@ -149,7 +153,8 @@ def traffic_chart(story: RolloutStory, marks: Sequence[StoryMark]) -> Markup:
             if count:
                 top, base = y(float(below + count)), y(float(below))
                 body.append(tag("rect", x=left, y=top, width=max(wide - 1, 0.5), height=base - top, class_=look))
-    for index, mark in enumerate(marks):
+    places: list[float] = []
+    for mark in marks:
         at = x(min(max(mark.at, x.low), x.high))
         body.append(
             tag(
@@ -158,7 +163,8 @@ def traffic_chart(story: RolloutStory, marks: Sequence[StoryMark]) -> Markup:
                 class_=f"mark {'bad' if mark.kind in BAD else 'fine'}",
             )
         )
-        body.append(tag("text", str(index + 1), x=at, y=TOP - 2, class_="mid"))
+        places.append(at)
+    body += [tag("text", words, x=at, y=TOP - 2, class_="mid") for at, words in _numbers(places)]
     for share in (0.0, 0.5, 1.0):
         at = x.low + share * (x.high - x.low)
         place = {0.0: "start", 0.5: "mid", 1.0: "end"}[share]
@@ -173,9 +179,26 @@ def _last(story: RolloutStory) -> str:
         return "No interval: there are no labelled pairs, or the model predicts values."
     return (
         f"After {story.pairs[-1]:,} labelled pairs the candidate's {story.metric} is "
-        f"{100 * story.gain[-1]:+.2f} points off the baseline's, and between {100 * story.low[-1]:+.2f} and "
-        f"{100 * story.high[-1]:+.2f} with {1 - story.error:.0%} confidence at every look."
+        f"{_points(story.gain[-1])} points from the baseline's, and between {_points(story.low[-1])} and "
+        f"{_points(story.high[-1])} with {1 - story.error:.0%} confidence at every look."
     )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.2f}".replace("-", MINUS)
+
+
+def _numbers(places: Sequence[float]) -> list[tuple[float, str]]:
+    """The numbers of lines, from 1: those of lines that lie too near to each other in one label."""
+    groups: list[list[int]] = []
+    for index, at in enumerate(places):
+        if groups and abs(at - places[groups[-1][0]]) < NEAREST:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return [
+        (places[each[0]], str(each[0] + 1) if len(each) == 1 else f"{each[0] + 1}–{each[-1] + 1}") for each in groups
+    ]
 
 
 def _when(at: float) -> str:

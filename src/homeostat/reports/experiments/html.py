@@ -38,6 +38,17 @@ HEADLINES = {
     "inconclusive": "Ended without a decision",
     "held": "On hold: the data can't be trusted",
 }
+NOTE_WHOLE = "For reading only: these p-values hold for one look at a size set before, and nothing is decided by them."
+NOTE_SEGMENTS = (
+    "For reading only. Each row is a test of its own at one look, and p-values are not adjusted: of twenty segments in "
+    "which nothing differs, one has a p below 0.05. The verdict is that of all units together."
+)
+UNDECIDED = {
+    "aborted": "Given up",
+    "concluded": "Stopped before it was decided",
+    "archived": "Ended before it was decided",
+    "paused": "Paused: the control answers",
+}
 # The sign beside the verdict, as the drift report draws them.
 SIGNS = {"win": "healthy", "loss": "harmed", "held": "harmed", "flat": "healthy"}
 
@@ -69,13 +80,18 @@ def _page(story: ExperimentStory) -> dict[str, Any]:
     domain = time_range([*(look.at for look in story.looks), *(mark.at for mark in story.decisions)])
     span = domain[1] - domain[0]
     drawings = _drawings(story, domain)
+    words = clipped(judged.sentence, 900) if judged is not None else "No unit has been seen yet."
+    headline = HEADLINES[verdict].format(winner=clipped(winner, 80))
     totals = judged.units if judged is not None else (story.looks[-1].units if story.looks else ())
     return {
         "story": story,
         "verdict": verdict,
         "sign": SIGNS.get(verdict, "insufficient"),
-        "headline": HEADLINES[verdict].format(winner=clipped(winner, 80)),
-        "words": clipped(judged.sentence, 900) if judged is not None else "No unit has been seen yet.",
+        # What never decided was ended by somebody, or by something else than its metrics.
+        "headline": UNDECIDED.get(story.state, headline) if verdict in ("running", "held") else headline,
+        "badge": story.state if verdict in ("running", "held") and story.state in UNDECIDED else verdict,
+        "ending": clipped(story.ending, 900) if verdict in ("running", "held") else "",
+        "words": words,
         # The words above hold the first one.
         "reasons": [clipped(reason, 900) for reason in judged.reasons[1:]] if judged is not None else [],
         "facts": _facts(story, span),
@@ -94,8 +110,7 @@ def _page(story: ExperimentStory) -> dict[str, Any]:
         "split": judged.split if judged is not None else None,
         "coverage": _coverage(story),
         "budget": _budget(story),
-        "readings": [_reading_row(row, story) for row in story.readings[:MOST_READINGS]],
-        "readings_left": max(0, len(story.readings) - MOST_READINGS),
+        "tables": _reading_tables(story),
         "twice": (percent(judged.multiple_exposure, 2), counted(judged.exposed_twice, "unit")) if judged else None,
         "roles": ROLES,
     }
@@ -325,6 +340,24 @@ def _budget(story: ExperimentStory) -> list[dict[str, str]]:
             "rollback": percent(each.alpha_worse, 2) if each.role != "quality" else "–",
         }
         for each in judged.metrics
+    ]
+
+
+def _reading_tables(story: ExperimentStory) -> list[tuple[str, str, str, list[dict[str, str]], int]]:
+    whole = [row for row in story.readings if row.segment is None]
+    parts = [row for row in story.readings if row.segment is not None]
+    return [
+        (
+            name,
+            title,
+            note,
+            [_reading_row(row, story) for row in rows[:MOST_READINGS]],
+            max(0, len(rows) - MOST_READINGS),
+        )
+        for name, title, note, rows in (
+            ("readings", "As of a fixed sample", NOTE_WHOLE, whole),
+            ("segments", "By segment", NOTE_SEGMENTS, parts),
+        )
     ]
 
 

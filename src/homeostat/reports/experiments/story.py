@@ -68,7 +68,7 @@ class ExperimentStory:
 
     `looks` are in the order of time; `latest` is the last one's judgement, in full. `decisions` hold every change of
     state and of the weights. `readings` is the table as of a fixed sample, overall and by segment, whose names are
-    `segments`.
+    `segments`. `description` says what is tested, `ending` how it ended, where it did.
     """
 
     name: str
@@ -81,6 +81,7 @@ class ExperimentStory:
     readings: tuple[Reading, ...] = ()
     segments: tuple[str, ...] = ()
     description: str = ""
+    ending: str = ""
     simulated_times: bool = False
 
     def to_html(self) -> str:

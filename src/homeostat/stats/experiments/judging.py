@@ -344,7 +344,7 @@ def _arm_verdict(own: Sequence[MetricJudgement], plan: Plan, chance: float, *, f
         return _ArmVerdict("running", f"{own[0].arm}: the minimum of {plan.minimum_units:,} units is not reached yet.")
     if final:
         waiting = [each.sentence for each in (*success, *guardrails) if each.standing in ("open", "no data")]
-        return _ArmVerdict("inconclusive", "The time is up. " + " ".join(waiting))
+        return _ArmVerdict("inconclusive", f"{own[0].arm if own else 'All arms'}: the time is up. " + " ".join(waiting))
     if plan.futility is not None and chance < plan.futility and is_enough and own:
         return _ArmVerdict(
             "inconclusive",

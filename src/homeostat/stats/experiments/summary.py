@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from homeostat.errors import InvalidInput
+from homeostat.stats.experiments.cells import counted, summed
 from homeostat.stats.experiments.units import Codes, MetricPlan, Plan, Units, checked_metric
 from homeostat.stats.sequential.result import Floats
 
@@ -124,9 +124,9 @@ class Summary:
         if len(units) and int(units.epoch.max()) >= epochs:
             raise InvalidInput(f"The plan has weights for {epochs} epochs; units have been seen in a later one.")
         units = units.in_order()
-        arm, epoch = units.arm.astype(np.intp), units.epoch.astype(np.intp)
+        arm, epoch = (np.asarray(each).astype(np.intp, copy=False) for each in (units.arm, units.epoch))
         cells = epoch * arms + arm if epochs > 1 else arm
-        exposed = np.bincount(cells, minlength=epochs * arms).reshape(epochs, arms).astype(np.float64)
+        exposed = counted(cells, epochs * arms).reshape(epochs, arms)
         segment = None if units.segment is None else np.asarray(units.segment).astype(np.intp)
         metrics = {}
         for metric in plan.metrics:
@@ -214,6 +214,12 @@ def _folded(
     return _bounded(x, cells, segment, (segments, epochs, arms), prior, before)
 
 
+def _block_sums(x: Floats, codes: Codes, number: int, sizes: Codes, *, binary: bool) -> tuple[Floats, Floats, Floats]:
+    """Counts, sums and sums of squares by block and cell; of zeros and ones the last two are the same."""
+    n, s1, *more = summed(codes, number, lambda here: [x[here]] if binary else [x[here], x[here] * x[here]], sizes)
+    return n, s1, more[0] if more else s1
+
+
 def _bounded(
     x: Floats,
     cells: Codes,
@@ -243,12 +249,7 @@ def _bounded(
         last = int(np.searchsorted(EDGES, first + length - 1, side="right")) - 1
         ends = np.minimum(EDGES[block + 1 : last + 2], first + length) - first
         sizes = np.diff(ends, prepend=0)
-        blocks = len(sizes)
-        if blocks > 1:
-            codes = np.repeat(np.arange(blocks) * per, sizes) + codes
-        n = np.bincount(codes, minlength=blocks * per).reshape(blocks, per).astype(np.float64)
-        s1 = np.bincount(codes, weights=part, minlength=blocks * per).reshape(blocks, per)
-        s2 = s1 if binary else np.bincount(codes, weights=part * part, minlength=blocks * per).reshape(blocks, per)
+        n, s1, s2 = _block_sums(part, codes, per, sizes, binary=binary)
         in_block, total = n.sum(axis=1), s1.sum(axis=1)
         if block == int(np.searchsorted(EDGES, max(first - 1, 0), side="right")) - 1 and first:
             in_block[0] += running[number, 2]
@@ -281,7 +282,12 @@ def _bounded(
 
 
 def _unbounded(x: Floats, codes: Codes, shape: tuple[int, int, int]) -> MetricSummary:
-    n, s1, s2 = _moments(x, codes, shape)
+    def powers(here: slice) -> list[Floats]:
+        part = x[here]
+        squares = part * part
+        return [part, squares, squares * part, squares * squares]
+
+    n, s1, s2, s3, s4 = summed(codes, math.prod(shape), powers).reshape(5, *shape)
     nothing = np.zeros(shape[1:])
     return MetricSummary(
         n,
@@ -296,17 +302,19 @@ def _unbounded(x: Floats, codes: Codes, shape: tuple[int, int, int]) -> MetricSu
         float(x.max(initial=-math.inf)),
         0.0,
         np.zeros((shape[0], 4)),
-        cubes=_sum(codes, x * x * x, shape),
-        fourths=_sum(codes, (x * x) ** 2, shape),
+        cubes=s3,
+        fourths=s4,
     )
 
 
 def _ratio(
     x: Floats, below: Floats, codes: Codes, shape: tuple[int, int, int], unknown: int, *, is_weighted: bool
 ) -> MetricSummary:
-    n, s1, s2 = _moments(x, codes, shape)
-    _, d1, d2 = _moments(below, codes, shape)
-    products = _sum(codes, x * below, shape)
+    def products_of(here: slice) -> list[Floats]:
+        above, under = x[here], below[here]
+        return [above, above * above, under, under * under, above * under]
+
+    n, s1, s2, d1, d2, products = summed(codes, math.prod(shape), products_of).reshape(6, *shape)
     nothing = np.zeros(shape[1:])
     return MetricSummary(
         n,
@@ -324,12 +332,3 @@ def _ratio(
         unknown,
         is_weighted,
     )
-
-
-def _moments(x: Floats, codes: Codes, shape: tuple[int, int, int]) -> tuple[Floats, Floats, Floats]:
-    n = np.bincount(codes, minlength=math.prod(shape)).reshape(shape).astype(np.float64)
-    return n, _sum(codes, x, shape), _sum(codes, x * x, shape)
-
-
-def _sum(codes: Codes, weights: Any, shape: tuple[int, int, int]) -> Floats:
-    return np.asarray(np.bincount(codes, weights=weights, minlength=math.prod(shape)).reshape(shape))

@@ -257,7 +257,9 @@ class Units:
 
 def checked_metric(values: npt.NDArray[Any], metric: MetricPlan) -> Floats:
     """A metric's values as floats, NaN where missing; `InvalidInput` where one is infinite or out of its bounds."""
-    numbers = as_floats(values, f"values of the metric {metric.name!r}")
+    # What is in that form already is not copied: nobody writes to it.
+    is_ready = isinstance(values, np.ndarray) and values.dtype == np.float64
+    numbers = values if is_ready else as_floats(values, f"values of the metric {metric.name!r}")
     if not numbers.size:
         return numbers
     with np.errstate(invalid="ignore"):

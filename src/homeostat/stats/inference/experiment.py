@@ -13,8 +13,9 @@ import numpy.typing as npt
 from homeostat.errors import InvalidInput
 from homeostat.stats.inference.clusters import FEW, Linearised, linearise, satterthwaite
 from homeostat.stats.inference.cuped import adjust
+from homeostat.stats.inference.differences import Difference
 from homeostat.stats.inference.means import minimum_effect, relative_interval
-from homeostat.stats.inference.results import INDEPENDENT, Result, shown_interval, shown_p
+from homeostat.stats.inference.results import INDEPENDENT, shown_interval, shown_p
 from homeostat.stats.inference.samples import Floats, column, labels, number, same_length, sample, share
 from homeostat.stats.inference.tables import SplitResult, sample_ratio_mismatch
 from homeostat.stats.inference.tails import bounds, critical, tail
@@ -37,7 +38,7 @@ ADJUSTMENTS: Mapping[str, Callable[[npt.NDArray[Any]], Floats]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmComparison(Result):
+class ArmComparison(Difference):
     """One metric of one arm against the control's; `verdict` is better, worse, inconclusive, insufficient or no_data.
 
     `adjusted_p` allows for all comparisons of the experiment, `interval` and `p` do not. `lift` is the relative
@@ -53,7 +54,6 @@ class ArmComparison(Result):
     lift: float
     lift_interval: tuple[float, float]
     minimum_effect: float
-    entities: tuple[int, int]
     missing: tuple[int, int]
     theta: float
     variance_reduction: float
