@@ -312,8 +312,8 @@ def _planned(one: Experiment) -> str:
     )
     share = width(one.ranges) / BUCKETS
     return (
-        f"It owns {share:.4g} of namespace '{one.namespace}' and is judged by {metrics}. A false win has a chance of "
-        f"{one.plan.false_promotion:.2g} at the most, a false loss {one.plan.false_rollback:.2g}."
+        f"It owns {100 * share:.4g} % of namespace '{one.namespace}' and is judged by {metrics}. A false win has a "
+        f"chance of {one.plan.false_promotion:.2g} at the most, a false loss {one.plan.false_rollback:.2g}."
     )
 
 

@@ -65,7 +65,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> Any:
     for place, column in enumerate(columns):
         # What a row is called is what the next command is given: it is never cut short.
         longest = max((len(row[place]) for row in rows), default=0) if not place else 0
-        made.add_column(column, min_width=min(longest, LONGEST_NAME) or None, overflow="ellipsis" if place else "fold")
+        made.add_column(column, min_width=min(longest, LONGEST_NAME) or None, overflow="fold")
     for row in rows:
         # Text, not markup: names are input.
         made.add_row(*[Text(cell) for cell in row])

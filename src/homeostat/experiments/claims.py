@@ -67,10 +67,12 @@ def own_ranges(transaction: Transaction, draft: ExperimentDraft, namespace: Name
     free = free_ranges(transaction, namespace.name)
     found = ranges.first_free(_taken(transaction, namespace.name), round(draft.share * BUCKETS))
     if found is None:
-        others = "".join(f", {one.id} ({one.state.value})" for one in inside)
+        others = [f"{one.id} ({one.state.value})" for one in inside]
+        if namespace.holdouts:
+            others.append("its holdouts")
         raise ExperimentsDisagree(
             f"Namespace '{namespace.name}' has {ranges.width(free) / BUCKETS:.2%} left and the experiment asks for "
-            f"{draft.share:.2%}. Others belong to its holdouts{others}. Ask for a smaller share, conclude one of "
-            "them ('homeostat experiment stop'), or use another namespace and model."
+            f"{draft.share:.2%}. The rest belongs to {', '.join(others)}. Ask for a smaller share, conclude one of "
+            "these ('homeostat experiment stop'), or use another namespace and model."
         )
     return found

@@ -41,7 +41,7 @@ HEADLINES = {
 NOTE_WHOLE = "For reading only: these p-values hold for one look at a size set before, and nothing is decided by them."
 NOTE_SEGMENTS = (
     "For reading only. Each row is a test of its own at one look, and p-values are not adjusted: of twenty segments in "
-    "which nothing differs, one has a p below 0.05. The verdict is that of all units together."
+    "which nothing differs, one on average has a p below 0.05. The verdict is that of all units together."
 )
 UNDECIDED = {
     "aborted": "Given up",
