@@ -286,7 +286,7 @@ class Ensemble:
         if check(self._steps, len(self._names)) != description.width:
             raise CompilationFailed("The served preprocessing gives another number of columns than the trees take.")
         _check_sound(check_content(content), 2 * description.width)
-        self._session = session(content)
+        self._session = session(content, optimizes=False)
 
     def outputs(self, columns: Mapping[str, Array], rows: int) -> Floats:
         """Probabilities (n, classes) in the model's order, or values (n,)."""

@@ -153,10 +153,11 @@ class Graph:
         return one_hot(np.array(named, dtype=np.intp), len(self._positions))
 
 
-def session(content: bytes) -> Any:
+def session(content: bytes, *, optimizes: bool = True) -> Any:
     """A graph ready to run in one thread: a server has its own, and starting more costs more than it saves.
 
-    Without the memory arena, a batch's memory is given back. Raises `CompilationFailed` where it can't be read.
+    Without the memory arena, a batch's memory is given back. A graph of one node has nothing to optimize, and looking
+    for it takes as long as all the rest. Raises `CompilationFailed` where it can't be read.
     """
     import onnxruntime
 
@@ -165,6 +166,8 @@ def session(content: bytes) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.enable_cpu_mem_arena = False
+    if not optimizes:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         onnxruntime.disable_telemetry_events()
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
