@@ -221,6 +221,10 @@ def test_targets_are_told_as_they_are() -> None:
     assert found["requests a second beside FastAPI with ONNX and no logging"] == ("1.20 ×", False)
     assert found["requests a second beside the same ASGI server answering a constant"] == ("not measured", None)
     assert found["answered rows that are not in the log"] == ("0 lost of 150", True)
+    assert found["p99 at half of the capacity"] == ("2.00 ms at 1,500/s", True)
+    assert found["start until 15 models are ready"] == ("2.50 s", False)
+    assert found["memory of one worker"] == ("300 MB of 362", True)
+    assert all(one.is_met is None for one in report.many_targets(Many(3, 1.0, 300 << 20, 160 << 20, 75 << 20)))
     page, text = report.as_page(results), report.as_text(results)
     for told in (page, text):
         assert "no compiler" in told
