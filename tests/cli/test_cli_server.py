@@ -219,6 +219,8 @@ COMMANDS = [
     "model promote mail 1 --to heaven",
     "model promote mail 1 --to draft",
     "model promote mail 1",
+    "model promote mail 1 --to staging",
+    "model promote mail 1",
     "model promote mail 2",
     "model promote mail 2 --to staging",
     "model promote mail 2 --reason newer --json",
