@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -260,10 +260,7 @@ def _show(one: Experiment) -> None:
             line["metric"],
             line["role"],
             line["arm"],
-            _pair(line["levels"]),
-            _figure(line["effect"]),
-            _pair(line["interval"]),
-            " / ".join(f"{count:,}" for count in line["units"]),
+            *_estimate(line),
             line["standing"],
         ]
         for line in one.evidence.get("metrics", ())
@@ -281,16 +278,19 @@ def _show(one: Experiment) -> None:
         out.print(f"What may be ordered now: {', '.join(orders)}.", markup=False)
 
 
+def _estimate(line: Mapping[str, Any]) -> list[str]:
+    """The cells under "control, arm", "effect", "interval" and the units."""
+    units = " / ".join(f"{count:,}" for count in line["units"])
+    return [_pair(line["levels"]), _figure(line["effect"]), _pair(line["interval"]), units]
+
+
 def _show_segments(one: Experiment) -> None:
     rows = [
         [
             f"{line['feature']}: {line['segment']}",
             line["metric"],
             line["arm"],
-            _pair(line["levels"]),
-            _figure(line["effect"]),
-            _pair(line["interval"]),
-            " / ".join(f"{count:,}" for count in line["units"]),
+            *_estimate(line),
         ]
         for line in one.evidence.get("by_segment", ())
     ]

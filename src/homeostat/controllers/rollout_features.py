@@ -88,8 +88,10 @@ class _Span:
     def follow(self, until: int) -> Iterator[PredictionBlock]:
         """Those that came since the last call, up to the one of that number."""
         if self._sequence is None:
+            import pyarrow.compute as pc
+
             tables = self._log.scan(self._model, ["sequence"], since=self._since)
-            first = min((min(table["sequence"].to_pylist()) for table in tables if table.num_rows), default=None)
+            first = min((pc.min(table["sequence"]).as_py() for table in tables if table.num_rows), default=None)
             if first is None:
                 return
             self._sequence = int(first) - 1

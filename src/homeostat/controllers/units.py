@@ -35,19 +35,6 @@ class _Seen:
     twice: int
 
 
-def units_of(
-    rows: Rows,
-    exposures: Exposures,
-    experiment: Experiment,
-    values: Sequence[MetricValues],
-    *,
-    positive: str | None,
-    now: datetime,
-) -> Units:
-    """What an experiment has seen until now. See `units_and_rows`."""
-    return units_and_rows(rows, exposures, experiment, values, positive=positive, now=now)[0]
-
-
 def units_and_rows(
     rows: Rows,
     exposures: Exposures,
@@ -58,6 +45,8 @@ def units_and_rows(
     now: datetime,
 ) -> tuple[Units, Integers]:
     """What an experiment has seen until now, and where each unit's first answered row is (`NONE`: there is none).
+
+    First rows are looked for where the plan has segments, because nothing else asks for them.
 
     A unit belongs to the arm and the epoch that it was first seen in, and is measured on the rows that this arm was to
     answer within the plan's `observation_seconds`. Its values are set once that time, and for metrics that need labels
@@ -105,7 +94,7 @@ def units_and_rows(
         exposed_twice=seen.twice,
         labelled_probability=_chances(experiment, measured) if plan.labelling_depends else None,
     )
-    return units, _first_rows(seen)
+    return units, _first_rows(seen) if plan.segments else np.full(len(seen.first), NONE, dtype=np.int64)
 
 
 def _first_rows(seen: _Seen) -> Integers:
