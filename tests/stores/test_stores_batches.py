@@ -116,6 +116,17 @@ def test_runs_give_back_their_keys_whatever_bytes_these_end_with():
         assert all(run.holds(key) == (key in held) for key in across if len(key) == 16)
 
 
+@pytest.mark.parametrize("spread", [0, 900])
+def test_the_keys_of_runs_are_in_order_also_where_they_differ_at_their_ends_alone(spread):
+    rng = np.random.default_rng(spread)
+    names = uuids(rng, LEAST_ROWS, spread=spread)
+    twins = [name[:-2] + ("00" if name[-2:] != "00" else "ff") for name in names[:20]]
+    for some in (names, [*names, *twins]):
+        keys = packed(some)
+        wanted = sorted(keys[start : start + 16] for start in range(0, len(keys), 16))
+        assert [key for run in runs_of(keys) for key in run.keys] == wanted
+
+
 def test_one_key_is_a_run_too():
     rng = np.random.default_rng(4)
     keys = sorted(key_of(id_) for id_ in uuids(rng, RUN_ROWS + 1))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from homeostat.analysis.columns import check_columns
 from homeostat.errors import InvalidInput
 from homeostat.frames import Reader
 from homeostat.stats.drift.multivariate import design_matrix
@@ -67,8 +68,8 @@ def estimate_performance(
     """
     then, now = Reader(reference), Reader(current)
     scores = [] if score is None else [score] if isinstance(score, str) else list(score.values())
-    _check(then, [target, prediction, *scores, *features], "reference")
-    _check(now, [prediction, *scores, *features], "current table")
+    check_columns(then, [target, prediction, *scores, *features], "reference")
+    check_columns(now, [prediction, *scores, *features], "current table")
     before, after = _features(then, now, features)
     task: Task
     if score is None:
@@ -96,12 +97,6 @@ def estimate_performance(
         confidence=confidence,
         rng=rng,
     )
-
-
-def _check(reader: Reader, names: Sequence[str], what: str) -> None:
-    absent = sorted({name for name in names if name not in reader.names})
-    if absent:
-        raise InvalidInput(f"The {what} has no column {', '.join(map(repr, absent))}.", columns=absent)
 
 
 def _features(then: Reader, now: Reader, names: Sequence[str]) -> tuple[Array | None, Array | None]:

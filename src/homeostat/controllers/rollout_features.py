@@ -12,7 +12,8 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.feedback.joined import JoinedLog
+from homeostat.feedback.growing import grown
+from homeostat.feedback.joined import JoinedLog, named_entities
 from homeostat.ports import PredictionLog
 from homeostat.records import PredictionBlock, Rollout, StepKind, as_datetime64
 from homeostat.rollouts.fairness import NONE, Grouping
@@ -30,6 +31,7 @@ class RolloutFeatures:
         self._step: tuple[str, int, datetime] | None = None
         self._profile: Profile | None = None
         self._profiled: _Span | None = None
+        self._seen: set[tuple[str, int]] = set()
         self._rollout: str | None = None
         self._grouped: _Span | None = None
         self._codes: dict[Grouping, Integers] = {}
@@ -38,20 +40,31 @@ class RolloutFeatures:
         """The profile, like the reference, of what the candidate scored since the present step began.
 
         It answers those rows; while it shadows it scores what production answers. `until` is the last block that
-        counts.
+        counts. Of each entity only the first row of a day counts: the others are no more independent than it is.
         """
         key = (rollout.id, rollout.step, rollout.step_entered_at)
         if self._step != key or self._profile is None or self._profiled is None:
             self._step, self._profile = key, _without_sample(reference)
             self._profiled = _Span(self._log, self._model, rollout.step_entered_at)
+            self._seen = set()
         scored = rollout.baseline if rollout.current.kind is StepKind.SHADOW else rollout.candidate
         for block in self._profiled.follow(until):
-            mine = block.version == scored
+            mine = self._first(block, block.version == scored)
             # A candidate that has a feature more than production can't score production's rows either.
             if mine.any() and reference.features.keys() <= set(block.features):
                 rows = block.features if mine.all() else block.features.take(mine)
                 self._profile += Profile.of(rows, like=reference, sample=0)
         return self._profile
+
+    def _first(self, block: PredictionBlock, mine: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which of these rows are the first of their entity on that day; one that names nobody is its own."""
+        first = mine.copy()
+        days = block.event_time.astype("datetime64[D]").astype(np.int64)
+        for place in np.flatnonzero(mine & named_entities(block)).tolist():
+            unit = (block.entity[place], int(days[place]))
+            first[place] = unit not in self._seen
+            self._seen.add(unit)
+        return first
 
     def groups(
         self, rollout: Rollout, groupings: list[Grouping], joined: JoinedLog, rows: int
@@ -62,10 +75,7 @@ class RolloutFeatures:
             self._grouped = _Span(self._log, self._model, rollout.created_at)
             self._codes = {one: np.full(0, NONE, dtype=np.int64) for one in groupings}
         for one, codes in self._codes.items():
-            if len(codes) < rows:
-                grown = np.full(max(rows, 2 * len(codes)), NONE, dtype=np.int64)
-                grown[: len(codes)] = codes
-                self._codes[one] = grown
+            self._codes[one] = grown(codes, rows, NONE)
         for block in self._grouped.follow(joined.sequence):
             places = joined.places(block.ids)
             known = places != NONE

@@ -7,13 +7,11 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
+from homeostat.feedback.growing import grown
 from homeostat.feedback.joined import JoinedLog
 from homeostat.feedback.labelled import id_texts
-from homeostat.ports import PredictionLog
+from homeostat.ports import FEATURE, PredictionLog
 from homeostat.records import as_datetime
-
-# What a column of a feature is called by `PredictionLog.scan`.
-FEATURE = "feature."
 
 
 class RowFeatures:
@@ -51,11 +49,6 @@ class RowFeatures:
         return values[places]
 
     def _grown(self, name: str, count: int) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.bool_]]:
-        held = self._values.get(name)
-        if held is None or len(held) < count:
-            room = max(count, 0 if held is None else 2 * len(held))
-            values, known = np.full(room, None, dtype=object), np.zeros(room, dtype=bool)
-            if held is not None:
-                values[: len(held)], known[: len(held)] = held, self._known[name]
-            self._values[name], self._known[name] = values, known
+        self._values[name] = grown(self._values.get(name, np.empty(0, dtype=object)), count, None)
+        self._known[name] = grown(self._known.get(name, np.empty(0, dtype=bool)), count, False)  # noqa: FBT003 # a value
         return self._values[name], self._known[name]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from homeostat.feedback.growing import grown
 from homeostat.ports import PredictionLog
 from homeostat.records import LabelBlock, PredictionBlock, Task
 
@@ -46,7 +47,8 @@ class Rows:
     `value` are compared, and `label` is 0 where a value is known. `by_label` lists the labelled rows' positions in the
     order in which their first labels came. `beside` holds what other versions gave for the same rows, as codes and
     scores, `earlier` the labels of a row that later ones took the place of: their time, code and value. `in_control` is
-    1 for the rows of a rollout's control of the candidate's size.
+    1 for the rows of a rollout's control of the candidate's size, `entity` whose row it is, as a code (`NONE`: nobody
+    was named, so it is its own).
     """
 
     classes: tuple[str, ...]
@@ -61,6 +63,7 @@ class Rows:
     label_time: npt.NDArray[np.int64]
     beside: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
     in_control: npt.NDArray[np.int64] | None = None
+    entity: npt.NDArray[np.int64] | None = None
     earlier: dict[int, list[tuple[int, int, float]]] = field(default_factory=dict)
 
     @property
@@ -85,6 +88,14 @@ class Rows:
         return code, score
 
 
+def named_entities(block: PredictionBlock) -> npt.NDArray[np.bool_]:
+    """Which rows are of an entity that somebody named; the others carry their own id."""
+    if block.entity is block.ids:
+        return np.zeros(block.rows, dtype=bool)
+    pairs = zip(block.entity.tolist(), block.ids.tolist(), strict=True)
+    return np.array([entity is not None and entity != id_ for entity, id_ in pairs], dtype=bool)
+
+
 class JoinedLog:
     """Follows the log of one model."""
 
@@ -104,6 +115,8 @@ class JoinedLog:
         self._by_label: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._early: dict[str, tuple[str, int]] = {}
         self._errors: dict[int, list[int]] = {}
+        self._failed: dict[int, list[int]] = {}
+        self._owners: dict[str, int] = {}
         self._earlier: dict[int, list[tuple[int, int, float]]] = {}
         # Rows of experiments: arm, entity, place and time after each other.
         self._exposed: array[int] = array("q")
@@ -116,6 +129,7 @@ class JoinedLog:
             self._floats[name] = np.empty(0, dtype=np.float64)
 
         self._integers["in_control"] = np.empty(0, dtype=np.int64)
+        self._integers["entity"] = np.empty(0, dtype=np.int64)
 
     def follow(self) -> None:
         """Read what was appended since the last call."""
@@ -151,6 +165,10 @@ class JoinedLog:
         """When it failed, in microseconds of UTC."""
         return np.array(self._errors.get(version, []), dtype=np.int64)
 
+    def failed_entities(self, version: int) -> npt.NDArray[np.int64]:
+        """Whose rows these were, as the codes of `Rows.entity`."""
+        return np.array(self._failed.get(version, []), dtype=np.int64)
+
     def rows(self) -> Rows:
         """The table as it stands. The arrays are views: do not change them."""
         n, ints, floats = self._count, self._integers, self._floats
@@ -172,6 +190,7 @@ class JoinedLog:
             label_time=ints["label_time"][:n],
             beside=beside,
             in_control=ints["in_control"][:n],
+            entity=ints["entity"][:n],
             earlier=self._earlier,
         )
 
@@ -203,16 +222,10 @@ class JoinedLog:
             return
         self._capacity = max(needed, 2 * self._capacity, FIRST_CAPACITY)
         for name, integers in self._integers.items():
-            grown = np.full(self._capacity, NONE, dtype=np.int64)
-            grown[: self._count] = integers[: self._count]
-            self._integers[name] = grown
-        by_label = np.full(self._capacity, NONE, dtype=np.int64)
-        by_label[: self._orders] = self._by_label[: self._orders]
-        self._by_label = by_label
+            self._integers[name] = grown(integers, self._capacity, NONE)
+        self._by_label = grown(self._by_label, self._capacity, NONE)
         for name, floats in self._floats.items():
-            wide = np.full(self._capacity, np.nan)
-            wide[: self._count] = floats[: self._count]
-            self._floats[name] = wide
+            self._floats[name] = grown(floats, self._capacity, np.nan)
 
     def _add_served(self, block: PredictionBlock) -> None:
         self._grow(block.rows)
@@ -221,6 +234,7 @@ class JoinedLog:
         self._integers["version"][here] = block.version
         self._integers["output"][here] = self._codes(block.output)
         self._integers["in_control"][here] = block.arm == CONTROL
+        self._integers["entity"][here] = self._owner(block)
         self._floats["score"][here] = block.score
         self._floats["latency"][here] = block.latency_ms
         for offset, id_ in enumerate(block.ids):
@@ -243,12 +257,22 @@ class JoinedLog:
             failed = mask & np.array([error is not None for error in block.error], dtype=bool)
             if failed.any():
                 self._errors.setdefault(int(version), []).extend(block.event_time[failed].astype(np.int64).tolist())
+                self._failed.setdefault(int(version), []).extend(self._owner(block.take(failed)).tolist())
                 self._expose(block.take(failed), None)
             mask &= ~failed
             places = self.places(block.ids[mask])
             known = places != NONE
             self._integers[output][places[known]] = self._codes(block.output[mask][known])
             self._floats[score][places[known]] = block.score[mask][known]
+
+    def _owner(self, block: PredictionBlock) -> npt.NDArray[np.int64]:
+        """Whose rows these are; most requests name nobody, and are logged with their own id."""
+        found = np.full(block.rows, NONE, dtype=np.int64)
+        named = np.flatnonzero(named_entities(block))
+        if len(named):
+            codes = self._owners
+            found[named] = [codes.setdefault(name, len(codes)) for name in block.entity[named].tolist()]
+        return found
 
     def _expose(self, block: PredictionBlock, start: int | None) -> None:
         """Note the rows that experiments own, which most blocks have none of."""

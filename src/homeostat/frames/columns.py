@@ -16,6 +16,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
+MATRICES = 256
 TEXT_LENGTH = 40
 TEXT_DISTINCT = 0.5
 INTEGER_TEXT = 2**53
@@ -49,6 +51,32 @@ class Kind(enum.StrEnum):
         return self in (Kind.NUMERIC, Kind.BOOLEAN)
 
 
+@lru_cache(maxsize=MATRICES)
+def _places(names: tuple[str, ...]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(names)}
+
+
+class _Views(Mapping[str, Array]):
+    """The columns of a matrix by name. Views are made when they are asked for: most rows are scored without."""
+
+    __slots__ = ("_matrix", "_places")
+
+    def __init__(self, names: tuple[str, ...], matrix: Floats) -> None:
+        self._places = _places(names)
+        self._matrix = matrix
+        if matrix.ndim != 2 or matrix.shape[1] != len(names) or len(self._places) != len(names):
+            raise ValueError(f"A matrix of shape {matrix.shape} has not one column for each of {len(names)} names.")
+
+    def __getitem__(self, name: str) -> Array:
+        return self._matrix[:, self._places[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 @dataclass(frozen=True, slots=True)
 class Columns(Mapping[str, Array]):
     """Typed columns of equal length, in order.
@@ -63,7 +91,7 @@ class Columns(Mapping[str, Array]):
     [None]
     """
 
-    values_by_name: dict[str, Array]
+    values_by_name: Mapping[str, Array]
     given_rows: int | None = None
     matrix: Floats | None = None
 
@@ -74,7 +102,7 @@ class Columns(Mapping[str, Array]):
         >>> Columns.of_matrix(["x", "y"], np.array([[1.0, 2.0], [3.0, 4.0]]))["y"].tolist()
         [2.0, 4.0]
         """
-        return cls(dict(zip(names, matrix.T, strict=True)), len(matrix), matrix)
+        return cls(_Views(tuple(names), matrix), len(matrix), matrix)
 
     def __getitem__(self, name: str) -> Array:
         return self.values_by_name[name]

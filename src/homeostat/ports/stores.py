@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 M = TypeVar("M", bound=Mutable)
+# What columns of features and of classes' probabilities are called by `PredictionLog.scan`.
+FEATURE = "feature."
+PROBABILITY = "probability."
 
 
 class Clock(Protocol):

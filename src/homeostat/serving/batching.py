@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from queue import SimpleQueue
 from typing import Any
 
 from homeostat.errors import InvalidInput, NotServing
@@ -48,9 +49,9 @@ class Batcher:
         self._gateway = gateway
         self._clock = clock
         self._deliver = deliver
+        self._submitted: SimpleQueue[Sequence[Waiting]] = SimpleQueue()
+        # What was taken from the queue and is not in a group yet; the thread's own.
         self._rows: deque[Waiting] = deque()
-        self._changed = threading.Condition(threading.Lock())
-        self._idle = False
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -58,32 +59,27 @@ class Batcher:
         """Let rows wait to be scored. Raises `NotServing` once the batcher was closed."""
         if self._closed:
             raise NotServing(model=waiting[0].model)
-        self._rows.extend(waiting)
+        self._submitted.put(waiting)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="homeostat-batches", daemon=True)
             self._thread.start()
-        if self._idle:
-            with self._changed:
-                self._changed.notify()
 
     def close(self) -> None:
         """Score what waits, and stop."""
         self._closed = True
-        with self._changed:
-            self._changed.notify()
+        # Nothing comes behind this.
+        self._submitted.put(())
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
         while True:
             if not self._rows:
-                with self._changed:
-                    self._idle = True
-                    while not self._rows and not self._closed:
-                        self._changed.wait()
-                    self._idle = False
-                if not self._rows:
-                    return
+                self._rows.extend(self._submitted.get())
+            while not self._submitted.empty():
+                self._rows.extend(self._submitted.get())
+            if not self._rows:
+                return
             group = self._next_group()
             try:
                 self._answer(group)

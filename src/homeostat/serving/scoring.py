@@ -34,18 +34,21 @@ def interpret(raw: npt.NDArray[np.float64], signature: Signature, threshold: flo
         raise ScoringFailed(
             f"The model gave outputs of shape {raw.shape}; expected {len(raw)} rows × {expected or 'one value'}."
         )
-    answered = np.isfinite(raw).reshape(len(raw), -1).all(axis=1)
-    if not answered.all():
+    finite = np.isfinite(raw)
+    if not finite.all():
+        answered = finite.reshape(len(raw), -1).all(axis=1)
         raise Unanswerable(
             f"The model gives no finite answer for row {int(np.argmin(answered))}: a value is missing or too large."
         )
     if signature.task is Task.REGRESSION:
-        return Scored(np.full(len(raw), None, dtype=object), raw.astype(np.float64), None)
+        # An array of objects begins as nothing but None.
+        return Scored(np.empty(len(raw), dtype=object), raw.astype(np.float64), None)
     classes = np.array(signature.classes, dtype=object)
     if signature.task is Task.BINARY:
         positive = positive_index(signature)
         score = raw[:, positive]
-        return Scored(classes[np.where(score >= threshold, positive, 1 - positive)], score, None)
+        is_positive = score >= threshold
+        return Scored(classes[(is_positive if positive else ~is_positive).view(np.int8)], score, None)
     return Scored(classes[raw.argmax(axis=1)], raw.max(axis=1), raw)
 
 

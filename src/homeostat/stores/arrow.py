@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.frames import Columns
+from homeostat.ports import FEATURE, PROBABILITY
 from homeostat.records import LabelBlock, PredictionBlock
 from homeostat.records import ids as prediction_ids
 from homeostat.stores import packing
@@ -23,8 +24,6 @@ from homeostat.stores import packing
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FEATURE = "feature."
-PROBABILITY = "probability."
 MATRIX = "matrix"
 LAYOUT = b"features"
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"

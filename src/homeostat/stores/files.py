@@ -50,7 +50,10 @@ class FolderFileStore:
         except FileNotFoundError:
             raise NotFound(f"No stored file has the SHA-256 {sha256}.", sha256=sha256) from None
         except OSError as error:
-            raise StorageFailed(f"The file {sha256} can't be read from {self._folder}: {error.strerror}.") from error
+            raise StorageFailed(
+                f"The file {sha256} can't be read from {self._folder}: {error.strerror}. "
+                "Mend the folder or its rights, then try again."
+            ) from error
 
     def _path(self, digest: str) -> Path:
         # The digest comes from a manifest: anything but 64 hexadecimal digits could name another path.

@@ -15,6 +15,8 @@ from homeostat.records import PredictionBlock
 from homeostat.stores import arrow
 from homeostat.stores.spill import SpillFile, SpillFolder
 
+# How errors end that callers get, where nothing of their request was kept.
+NOT_KEPT = "None of these rows were kept; try again."
 RETRY_SECONDS = 1.0
 # What is replayed in one transaction.
 FRAMES, FRAME_BYTES = 256, 8 * 2**20
@@ -88,8 +90,8 @@ class Overflow:
         """
         with self._lock:
             if error is not None and not self.trouble:
-                _LOG.error("The prediction log is away; rows are %s. %s", _DOES[self._policy], error)
-                self.trouble = str(error)
+                self.trouble = str(error).removesuffix(NOT_KEPT).rstrip()
+                _LOG.error("The prediction log is away; rows are %s. %s", _DOES[self._policy], self.trouble)
         self._look_after()
         if self._policy is Policy.BLOCK:
             raise error or StorageFailed(self.trouble)
@@ -98,8 +100,7 @@ class Overflow:
                 self._spill.write(_encoder.encode(blocks))
             except OSError as failure:
                 raise StorageFailed(
-                    f"Neither the prediction log nor its spill folder can be written: {failure.strerror}. None of "
-                    "these rows were kept; try again."
+                    f"Neither the prediction log nor its spill folder can be written: {failure.strerror}. {NOT_KEPT}"
                 ) from failure
 
     def look(self) -> None:

@@ -97,13 +97,21 @@ def pack_core(block: PredictionBlock, keys: bytes | None) -> bytes:
 def pack_features(columns: Columns) -> bytes:
     """Features, NaN as NaN, so that what is read back is what was scored. Raises `ValueError`."""
     rows, held = columns.rows, columns.values_by_name
+    if columns.matrix is not None:
+        return _packed_features(rows, tuple(held), (True,) * len(held), columns.matrix, [])
     kinds = [values.dtype.kind == "f" for values in held.values()]
     numbers = [values for values, is_number in zip(held.values(), kinds, strict=True) if is_number]
     texts = [_texts(values, rows) for values, is_number in zip(held.values(), kinds, strict=True) if not is_number]
-    matrix = _matrix(numbers, rows) if columns.matrix is None else np.ascontiguousarray(columns.matrix, dtype=FLOAT)
+    return _packed_features(rows, tuple(held), tuple(kinds), _matrix(numbers, rows), texts)
+
+
+def _packed_features(
+    rows: int, names: tuple[str, ...], kinds: tuple[bool, ...], matrix: npt.NDArray[np.float64], texts: list[Texts]
+) -> bytes:
+    matrix = np.ascontiguousarray(matrix, dtype=FLOAT)
     narrow = None if rows < MATRIX_ROWS else _narrowed(matrix)
     content = (matrix if narrow is None else narrow).tobytes()
-    return _encoder.encode(Features(rows, _layout(tuple(held), tuple(kinds)), content, texts, narrow is not None))
+    return _encoder.encode(Features(rows, _layout(names, kinds), content, texts, narrow is not None))
 
 
 def unpack_core(content: bytes) -> Core:

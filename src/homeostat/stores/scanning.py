@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from homeostat.errors import InvalidInput
+from homeostat.ports import FEATURE, PROBABILITY
 from homeostat.records import as_datetime64
 from homeostat.stores import arrow
 
@@ -33,10 +34,9 @@ BEGINNING, END = -(2**63), 2**63 - 1
 def check_columns(columns: Sequence[str]) -> None:
     """Raise `InvalidInput` for a column that no log has."""
     for name in columns:
-        if name not in FIELDS and not name.startswith((arrow.FEATURE, arrow.PROBABILITY)):
+        if name not in FIELDS and not name.startswith((FEATURE, PROBABILITY)):
             raise InvalidInput(
-                f"The log has no column '{name}'. It has {', '.join(FIELDS)}, {arrow.FEATURE}NAME and "
-                f"{arrow.PROBABILITY}NUMBER."
+                f"The log has no column '{name}'. It has {', '.join(FIELDS)}, {FEATURE}NAME and {PROBABILITY}NUMBER."
             )
 
 

@@ -298,9 +298,8 @@ class Ensemble:
 
     def _finished(self, table: Any, rows: int) -> Floats:
         matrix = to_matrix(table, rows)
-        both = np.empty((rows, 2 * self._width), dtype=np.float32 if self._narrow else np.float64)
-        both[:, : self._width] = narrowed(matrix) if self._narrow else matrix
-        np.negative(both[:, : self._width], out=both[:, self._width :])
+        given = narrowed(matrix) if self._narrow else matrix
+        both = np.concatenate([given, np.negative(given)], axis=1)
         (sums,) = self._session.run([SUMS], {MATRIX: both})
         if sums.ndim != 2 or len(sums) != rows:
             raise ScoringFailed(f"The served trees gave sums of shape {sums.shape} for {rows} rows.")

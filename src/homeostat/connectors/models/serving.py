@@ -214,11 +214,9 @@ class Served:
                 f"Rows are a float64 matrix of {wanted} columns, not {matrix.dtype} of shape {matrix.shape}."
             )
         rows = len(matrix)
-        # The sum of finite numbers is finite, unless they are huge: then a closer look costs little.
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspicious = not np.isfinite(matrix.sum())
-        if suspicious and np.isinf(matrix).any():
-            matrix = np.where(np.isinf(matrix), np.nan, matrix)
+        infinite = np.isinf(matrix)
+        if infinite.any():
+            matrix = np.where(infinite, np.nan, matrix)
         if self._matrix_core is None:
             return self.predict({name: matrix[:, place] for place, name in enumerate(self.matrix_features)})
         return self._from_matrix(self._matrix_core, matrix if self._takes_all else matrix[:, self._picked], rows)
@@ -312,7 +310,10 @@ def finished(raw: Raw, sums: Array, classes: int) -> Floats:
     if not classes:
         return values.reshape(len(values))
     if classes == 2 and values.shape[1] == 1:
-        return np.hstack([1.0 - values, values])
+        both = np.empty((len(values), 2))
+        both[:, 1:] = values
+        np.subtract(1.0, values, out=both[:, :1])
+        return both
     return values
 
 

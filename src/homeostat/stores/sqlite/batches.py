@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from homeostat.records.ids import KEY_BYTES
 
@@ -30,6 +31,9 @@ FEW = 32
 TIME_BYTES, VERSION_BYTE, UUID_VERSION = 6, 6, 7
 _INSERT = "INSERT INTO known_run (model, version, low, high, shared, rests) VALUES (?, ?, ?, ?, ?, ?)"
 _FIND = "SELECT low, shared, rests FROM known_run WHERE model = ? AND version = ? AND low BETWEEN ? AND ? AND high >= ?"
+# The bits of a UUIDv7's first half that are random, behind its time and its version.
+_WORD_BITS, _RANDOM_BITS = np.uint64(64), np.uint64(12)
+_LOWEST, _HIGHEST = bytes(KEY_BYTES), b"\xff" * KEY_BYTES
 _SINGLES = "SELECT id FROM known WHERE id BETWEEN ? AND ? AND model = ? AND version = ? LIMIT ?"
 
 
@@ -78,7 +82,7 @@ def runs_of(keys: bytes) -> list[Run] | None:
         return None
     if (np.frombuffer(keys, np.uint8)[VERSION_BYTE::KEY_BYTES] >> 4 != UUID_VERSION).any():
         return None
-    ordered = np.sort(np.frombuffer(keys, f"S{KEY_BYTES}")).view(np.uint8).reshape(-1, KEY_BYTES)
+    ordered = _ordered(keys)
     words = ordered.view(np.uint64)
     if ((words[1:, 0] == words[:-1, 0]) & (words[1:, 1] == words[:-1, 1])).any():
         return None
@@ -92,6 +96,19 @@ def runs_of(keys: bytes) -> list[Run] | None:
         shared = int(differing[0]) if len(differing) else KEY_BYTES - 1
         found.append(Run(first, shared, part[:, shared:].tobytes()))
     return found
+
+
+def _ordered(keys: bytes) -> npt.NDArray[np.uint8]:
+    """Keys in their order, one a row."""
+    each = np.frombuffer(keys, np.uint8).reshape(-1, KEY_BYTES)
+    words = each.view(">u8").astype(np.uint64)
+    if (words[:, 0] >> _RANDOM_BITS == words[0, 0] >> _RANDOM_BITS).all():
+        # All of one millisecond: what follows fits into one number but for its end, and numbers are sorted faster.
+        starts = (words[:, 0] << (_WORD_BITS - _RANDOM_BITS)) | (words[:, 1] >> _RANDOM_BITS)
+        order = np.argsort(starts)
+        if (np.diff(starts[order]) > 0).all():
+            return each[order]
+    return np.sort(np.frombuffer(keys, f"S{KEY_BYTES}")).view(np.uint8).reshape(-1, KEY_BYTES)
 
 
 def insert_runs(connection: sqlite3.Connection, model: int, version: int, runs: Sequence[Run]) -> bool:
@@ -127,10 +144,27 @@ def keys_in_runs(
     return frozenset(key for run in _between(connection, model, version, low, high) for key in run.held_of(own))
 
 
+def reach_of(keys: Sequence[bytes | str]) -> tuple[bytes, bytes, bytes] | None:
+    """Which runs may hold one of some keys: between which two they begin, and from which one on they end.
+
+    `None` where the keys are not of one time: then no few runs would do.
+    """
+    own = [key for key in keys if isinstance(key, bytes) and key[VERSION_BYTE] >> 4 == UUID_VERSION]
+    if not own:
+        # Nothing is from the highest key to the lowest.
+        return _HIGHEST, _LOWEST, _HIGHEST
+    low, high = min(own), max(own)
+    return None if _time(high) - _time(low) > SPAN_MILLISECONDS else (_earliest(low), high, low)
+
+
 def _between(connection: sqlite3.Connection, model: int, version: int, low: bytes, high: bytes) -> Iterator[Run]:
     """The runs that may hold keys from `low` to `high`."""
-    earliest = max(_time(low) - SPAN_MILLISECONDS, 0).to_bytes(TIME_BYTES, "big")
-    return map(Run._make, connection.execute(_FIND, (model, version, earliest, high, low)))
+    return map(Run._make, connection.execute(_FIND, (model, version, _earliest(low), high, low)))
+
+
+def _earliest(low: bytes) -> bytes:
+    """Where a run begins at the earliest that may hold a key."""
+    return max(_time(low) - SPAN_MILLISECONDS, 0).to_bytes(TIME_BYTES, "big")
 
 
 def _time(key: bytes) -> int:

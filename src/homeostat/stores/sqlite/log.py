@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from homeostat.errors import StorageFailed
+from homeostat.ports import FEATURE
 from homeostat.records import LabelBlock, PredictionBlock, as_datetime64
 from homeostat.stores import arrow, scanning
-from homeostat.stores.overflow import Overflow, Policy, SpilledBlock
+from homeostat.stores.overflow import NOT_KEPT, Overflow, Policy, SpilledBlock
 from homeostat.stores.parquet import SealedReader, hour_folder, remove_leftovers, write_sealed
 from homeostat.stores.spill import SpillFolder
-from homeostat.stores.sqlite import tables
+from homeostat.stores.sqlite import sealing, tables
 from homeostat.stores.sqlite.checkpoints import LOG_JOURNAL_PAGES, Checkpoints
 from homeostat.stores.sqlite.database import Database, is_busy
 from homeostat.stores.sqlite.writer import WAIT_SECONDS, GroupWriter
@@ -129,7 +132,7 @@ class SqlitePredictionLog:
                 return self._past_the_log(encoded, None)
             size = sum(len(one.core) + len(one.features) for one in encoded)
             try:
-                written = self._writer.do(lambda connection: tables.insert_blocks(connection, encoded), size=size)
+                written = self._writer.do(tables.Insertion(encoded), size=size)
             except StorageFailed as error:
                 if self._writer.is_closed:
                     raise
@@ -154,7 +157,8 @@ class SqlitePredictionLog:
 
     def _replay(self, blocks: Sequence[PredictionBlock]) -> None:
         encoded = [tables.encode(block) for block in blocks]
-        written = self._writer.do(lambda connection: tables.insert_blocks(connection, encoded))
+        # A spilled row may have reached the log as well.
+        written = self._writer.do(tables.Insertion(encoded, is_careful=True))
         self._count("replayed", written.rows, written.served)
 
     def _count(self, kind: str, rows: int, served: int) -> None:
@@ -195,7 +199,7 @@ class SqlitePredictionLog:
             ).fetchall()
             rows = connection.execute(
                 f"SELECT sequence, shadow, core, {'features' if features else 'NULL'} FROM block "  # noqa: S608
-                f"WHERE model = ? AND sequence > ?{only_served} ORDER BY sequence",
+                f"WHERE model = ? AND sequence > ?{only_served} AND {sealing.IS_OPEN} ORDER BY sequence",
                 (model, sequence),
             ).fetchall()
         found = self._sealed.blocks(model, files, sequence, features=features) if files else []
@@ -217,10 +221,10 @@ class SqlitePredictionLog:
                 "AND coalesce(earliest < ? AND latest >= ?, 1) ORDER BY first",
                 (model, end, first),
             ).fetchall()
-            with_features = any(name.startswith(arrow.FEATURE) for name in columns)
+            with_features = any(name.startswith(FEATURE) for name in columns)
             rows = connection.execute(
                 f"SELECT sequence, core, {'features' if with_features else 'NULL'} FROM block "  # noqa: S608
-                "WHERE model = ? AND shadow = 0 AND hour >= ? ORDER BY sequence",
+                f"WHERE model = ? AND shadow = 0 AND hour >= ? AND {sealing.IS_OPEN} ORDER BY sequence",
                 (model, max(first // tables.MICROSECONDS, -(2**62))),
             ).fetchall()
         return self._scanned(columns, files, rows, since=first, until=end)
@@ -279,12 +283,11 @@ class SqlitePredictionLog:
         with self._sealing() as is_ours:
             if not is_ours:
                 return 0
+            # What a sealing left that died.
+            self._remove()
             with self._reading() as connection:
-                groups = connection.execute(
-                    "SELECT model, shadow, hour FROM block WHERE hour < ? GROUP BY model, shadow, hour ORDER BY hour",
-                    (limit,),
-                ).fetchall()
-            return sum(self._seal_hour(model, shadow, hour) for model, shadow, hour in groups)
+                hours = sealing.hours_before(connection, limit)
+            return sum(self._seal_hour(hour, last) for hour, last in hours)
 
     @contextmanager
     def _sealing(self) -> Iterator[bool]:
@@ -309,46 +312,35 @@ class SqlitePredictionLog:
         except (sqlite3.Error, OSError) as error:
             raise StorageFailed(_not_sealed(error)) from error
 
-    def _seal_hour(self, model: str, shadow: int, hour: int) -> int:
-        # The file is written first, while others append; then one transaction registers it and removes the blocks. A
-        # death between the two leaves a file that nobody reads and that the next sealing writes again.
+    def _seal_hour(self, hour: sealing.Hour, last: int) -> int:
         with self._reading() as connection:
-            rows = connection.execute(
-                "SELECT sequence, core, features FROM block WHERE model = ? AND shadow = ? AND hour = ? "
-                "ORDER BY sequence",
-                (model, shadow, hour),
-            ).fetchall()
-            place = hour_folder(model, hour).as_posix()
+            place = hour_folder(hour.model, hour.hour).as_posix()
             query = "SELECT path FROM sealed WHERE path BETWEEN ? AND ?"
             registered = {path for (path,) in connection.execute(query, (f"{place}/", f"{place}0"))}
-        if not rows:
-            return 0
-        remove_leftovers(self._folder, model, hour, registered, shadow=bool(shadow))
-        files = write_sealed(self._folder, model, hour, arrow.gather(rows), shadow=bool(shadow))
+        remove_leftovers(self._folder, hour.model, hour.hour, registered, shadow=bool(hour.shadow))
+        sealed = 0
+        # A file is written first, while others append; then one transaction registers it. A death between the two
+        # leaves a file that nobody reads and that the next sealing writes again.
+        while rows := self._next_part(hour, last):
+            files = write_sealed(self._folder, hour.model, hour.hour, arrow.gather(rows), shadow=bool(hour.shadow))
+            sealed += self._writer.do(partial(sealing.register, hour=hour, files=files, last=rows[-1][0]))
+            self._remove()
+        return sealed
 
-        def register(connection: sqlite3.Connection) -> int:
-            connection.executemany(
-                "INSERT INTO sealed (path, model, shadow, first, last, rows, sha256, earliest, latest) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        file.path,
-                        model,
-                        shadow,
-                        file.first,
-                        file.last,
-                        file.rows,
-                        file.sha256,
-                        file.earliest,
-                        file.latest,
-                    )
-                    for file in files
-                ],
-            )
-            connection.executemany("DELETE FROM block WHERE sequence = ?", [(row[0],) for row in rows])
-            return sum(file.rows for file in files)
+    def _next_part(self, hour: sealing.Hour, last: int) -> list[arrow.Entry]:
+        with self._reading() as connection:
+            return sealing.next_part(connection, hour, last)
 
-        return self._writer.do(register)
+    def _remove(self) -> None:
+        with self._reading() as connection:
+            noted = sealing.to_remove(connection)
+        for hour, last in noted:
+            began = time.monotonic()
+            while self._writer.do(partial(sealing.remove_some, hour=hour, last=last)):
+                # Appends of other processes wait for the same lock, and ask for it only now and then: so that they
+                # find it free it rests for as long as it was held, however slow the machine is.
+                time.sleep(max(sealing.PAUSE_SECONDS, time.monotonic() - began))
+                began = time.monotonic()
 
     def close(self) -> None:
         """Write what waits, and close the file. Calls after it raise `StorageFailed`."""
@@ -359,7 +351,7 @@ class SqlitePredictionLog:
 
 
 def _not_written(error: BaseException) -> str:
-    return f"The prediction log can't be written: {error}. None of these rows were kept; try again."
+    return f"The prediction log can't be written: {error}. {NOT_KEPT}"
 
 
 def _not_sealed(error: BaseException) -> str:

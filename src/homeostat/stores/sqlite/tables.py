@@ -14,9 +14,10 @@ from homeostat.errors import StorageFailed
 from homeostat.records import PredictionBlock
 from homeostat.records import ids as prediction_ids
 from homeostat.stores import packing
-from homeostat.stores.sqlite import batches
+from homeostat.stores.sqlite import batches, sealing
+from homeostat.stores.sqlite.writer import OnceMore
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SERVED = 0
 MICROSECONDS = 3_600_000_000
 
@@ -40,11 +41,20 @@ _SCHEMA = (
     path TEXT PRIMARY KEY, model TEXT NOT NULL, shadow INTEGER NOT NULL, first INTEGER NOT NULL,
     last INTEGER NOT NULL, rows INTEGER NOT NULL, sha256 TEXT NOT NULL, earliest INTEGER, latest INTEGER)""",
     *batches.SCHEMA,
+    *sealing.SCHEMA,
 )
 _KNOW = "INSERT OR IGNORE INTO known (id, model, version) VALUES (?, ?, ?)"
+# Nothing is taken for a model that has no number yet, nor beside a run that may hold one of the ids.
+_KNOW_ONE = """INSERT OR IGNORE INTO known (id, model, version)
+    SELECT ?1, (SELECT number FROM model WHERE name = ?2), ?3
+    WHERE NOT EXISTS (SELECT 1 FROM known_run WHERE model = (SELECT number FROM model WHERE name = ?2)
+    AND version = ?3 AND low BETWEEN ?4 AND ?5 AND high >= ?6)"""
 # The rows are made inside the database: handing it one after the other costs three times as much.
-_KNOW_ALL = """WITH RECURSIVE row (number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM row WHERE number + 1 < ?4)
-    INSERT OR IGNORE INTO known (id, model, version) SELECT substr(?1, number * 16 + 1, 16), ?2, ?3 FROM row"""
+_KNOW_ALL = """WITH RECURSIVE row (place) AS (SELECT 0 UNION ALL SELECT place + 1 FROM row WHERE place + 1 < ?7)
+    INSERT OR IGNORE INTO known (id, model, version)
+    SELECT substr(?1, place * 16 + 1, 16), (SELECT number FROM model WHERE name = ?2), ?3 FROM row
+    WHERE NOT EXISTS (SELECT 1 FROM known_run WHERE model = (SELECT number FROM model WHERE name = ?2)
+    AND version = ?3 AND low BETWEEN ?4 AND ?5 AND high >= ?6)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +111,31 @@ class Written(NamedTuple):
     served: int
 
 
-def insert_blocks(connection: sqlite3.Connection, encoded: Sequence[Encoded]) -> Written:
-    """Write blocks."""
+class Insertion:
+    """Blocks on their way into the log: work for a transaction, which may be done twice.
+
+    The first time every row is taken for new, as nearly all are: that takes half of the statements. Where one is not,
+    it is done once more, and then each row is looked at.
+    """
+
+    def __init__(self, encoded: Sequence[Encoded], *, is_careful: bool = False) -> None:
+        self._encoded = encoded
+        self._is_careful = is_careful
+
+    def __call__(self, connection: sqlite3.Connection) -> Written:
+        """Write the blocks; says what was new."""
+        try:
+            return _insert_blocks(connection, self._encoded, is_careful=self._is_careful)
+        except OnceMore:
+            self._is_careful = True
+            raise
+
+
+def _insert_blocks(connection: sqlite3.Connection, encoded: Sequence[Encoded], *, is_careful: bool) -> Written:
     sequence, rows, served = None, 0, 0
     for given in encoded:
-        fresh = _fresh_rows(connection, given)
+        is_new = not is_careful and _know_at_once(connection, given)
+        fresh = None if is_new else _fresh_rows(connection, given)
         kept = given if fresh is None else encode(given.block.take(fresh))
         block = kept.block
         if not block.rows:
@@ -126,6 +156,33 @@ def insert_labels(connection: sqlite3.Connection, rows: Sequence[tuple[str, str,
     return last_sequence(connection, "label")
 
 
+def _know_at_once(connection: sqlite3.Connection, given: Encoded) -> bool:
+    """Note the ids of a block, of which the log knows none; `False` where its rows have to be looked at.
+
+    Raises `OnceMore` where one was known, or may have been: then some were noted.
+    """
+    keys, roles, model = given.keys, given.roles, given.block.model
+    if given.runs is not None:
+        return False
+    listed = _listed(keys)
+    reach = batches.reach_of(listed)
+    if reach is None:
+        return False
+    before = connection.total_changes
+    if given.block.rows == 1:
+        role = roles if isinstance(roles, int) else roles[0]
+        connection.execute(_KNOW_ONE, (listed[0], model, role, *reach))
+    elif isinstance(keys, bytes) and isinstance(roles, int):
+        connection.execute(_KNOW_ALL, (keys, model, roles, *reach, given.block.rows))
+    else:
+        versions = [roles] * len(listed) if isinstance(roles, int) else roles
+        each = [(key, model, role, *reach) for key, role in zip(listed, versions, strict=True)]
+        connection.executemany(_KNOW_ONE, each)
+    if connection.total_changes - before != given.block.rows:
+        raise OnceMore
+    return True
+
+
 def _fresh_rows(connection: sqlite3.Connection, given: Encoded) -> npt.NDArray[np.bool_] | None:
     """Which rows of a block the log does not hold yet, `None` for all; the first of two with one id wins."""
     rows = given.block.rows
@@ -135,53 +192,41 @@ def _fresh_rows(connection: sqlite3.Connection, given: Encoded) -> npt.NDArray[n
     keys, roles = given.keys, given.roles
     if given.runs is not None and isinstance(roles, int) and batches.insert_runs(connection, model, roles, given.runs):
         return None
-    if rows == 1:
-        key, role = keys if isinstance(keys, bytes) else keys[0], roles if isinstance(roles, int) else roles[0]
-        is_new = not batches.keys_in_runs(connection, model, role, [key])
-        is_new = is_new and connection.execute(_KNOW, (key, model, role)).rowcount == 1
-        return None if is_new else np.zeros(1, dtype=bool)
-    each = _each(given, model)
-    in_runs = _in_runs(connection, model, each)
-    if not in_runs:
-        connection.execute("SAVEPOINT ids")
-        before = connection.total_changes
-        if isinstance(keys, bytes) and isinstance(roles, int):
-            connection.execute(_KNOW_ALL, (keys, model, roles, rows))
-        else:
-            connection.executemany(_KNOW, each)
-        if connection.total_changes - before == rows:
-            connection.execute("RELEASE ids")
-            return None
-        connection.execute("ROLLBACK TO ids")
-        connection.execute("RELEASE ids")
-    # Some are there already: insert them one by one to see which.
-    return np.array(
-        [one not in in_runs and connection.execute(_KNOW, one).rowcount == 1 for one in each],
+    listed = _listed(keys)
+    versions = [roles] * rows if isinstance(roles, int) else roles
+    in_runs = _in_runs(connection, model, listed, roles)
+    fresh = np.array(
+        [
+            (key, role) not in in_runs and connection.execute(_KNOW, (key, model, role)).rowcount == 1
+            for key, role in zip(listed, versions, strict=True)
+        ],
         dtype=bool,
     )
+    return None if fresh.all() else fresh
 
 
 def _in_runs(
-    connection: sqlite3.Connection, model: int, each: Sequence[tuple[bytes | str, int, int]]
-) -> set[tuple[bytes | str, int, int]]:
-    """Those rows of `known` that would say what a run says already."""
-    keys_of: dict[int, list[bytes | str]] = {}
-    for key, _, role in each:
-        keys_of.setdefault(role, []).append(key)
+    connection: sqlite3.Connection, model: int, keys: Sequence[bytes | str], roles: int | Sequence[int]
+) -> set[tuple[bytes | str, int]]:
+    """Those keys, each with its role, that a run says already."""
+    keys_of: dict[int, Sequence[bytes | str]] = {}
+    if isinstance(roles, int):
+        keys_of[roles] = keys
+    else:
+        for role in set(roles):
+            keys_of[role] = [key for key, own in zip(keys, roles, strict=True) if own == role]
     return {
-        (key, model, role)
-        for role, keys in keys_of.items()
-        for key in batches.keys_in_runs(connection, model, role, keys)
+        (key, role)
+        for role, own_keys in keys_of.items()
+        for key in batches.keys_in_runs(connection, model, role, own_keys)
     }
 
 
-def _each(given: Encoded, model: int) -> list[tuple[bytes | str, int, int]]:
-    keys, roles, size = given.keys, given.roles, prediction_ids.KEY_BYTES
-    listed: Sequence[bytes | str] = (
-        [keys[start : start + size] for start in range(0, len(keys), size)] if isinstance(keys, bytes) else keys
-    )
-    versions = [roles] * len(listed) if isinstance(roles, int) else roles
-    return [(key, model, version) for key, version in zip(listed, versions, strict=True)]
+def _listed(keys: bytes | list[bytes | str]) -> Sequence[bytes | str]:
+    if not isinstance(keys, bytes):
+        return keys
+    size = prediction_ids.KEY_BYTES
+    return [keys[start : start + size] for start in range(0, len(keys), size)]
 
 
 def _number_of(connection: sqlite3.Connection, model: str) -> int:

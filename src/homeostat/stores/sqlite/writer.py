@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from homeostat.errors import StorageFailed
+from homeostat.stores.overflow import NOT_KEPT
 from homeostat.stores.sqlite.database import Connection, Database, writing
 
 T = TypeVar("T")
@@ -23,6 +24,10 @@ QUEUE_JOBS, QUEUE_BYTES = 1024, 64 * 2**20
 GROUP_JOBS, GROUP_BYTES = 256, 16 * 2**20
 WAIT_SECONDS = 30.0
 CLOSED = "The prediction log is closed. Open it again to write."
+
+
+class OnceMore(Exception):
+    """Raised by work that wants all that it did undone, and to be done once more."""
 
 
 class _Job(Generic[T]):
@@ -114,7 +119,7 @@ class GroupWriter:
     def _too_late(self) -> StorageFailed:
         return StorageFailed(
             f"The prediction log is held up: {len(self._waiting):,} appends wait, and this one has waited for "
-            f"{self._wait_seconds:g} seconds. None of its rows were kept; try again."
+            f"{self._wait_seconds:g} seconds. {NOT_KEPT}"
         )
 
     def _is_full(self, size: int) -> bool:
@@ -225,7 +230,11 @@ def _write(connection: sqlite3.Connection, group: Sequence[_Job[Any]]) -> None:
 def _attempt(connection: sqlite3.Connection, job: _Job[Any]) -> None:
     connection.execute("SAVEPOINT job")
     try:
-        job.result = job.work(connection)
+        try:
+            job.result = job.work(connection)
+        except OnceMore:
+            connection.execute("ROLLBACK TO job")
+            job.result = job.work(connection)
     except BaseException as error:
         job.error = error
         if not connection.in_transaction:
