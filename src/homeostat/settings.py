@@ -9,6 +9,7 @@ import tomllib
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +40,13 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     auth: Annotated[bool, described("ask for a key or the token on this machine too; beyond it that is always so")] = (
         False
     )
+    tls_certificate: Annotated[
+        str, described("PEM file with the certificate chain to answer HTTPS with; empty: plain HTTP")
+    ] = ""
+    tls_key: Annotated[str, described("PEM file with its private key; empty: it is in the same file")] = ""
+    trusted_proxies: Annotated[
+        str, described("addresses or networks of proxies, with commas, whose X-Forwarded-For is believed; empty: none")
+    ] = ""
     workers: Annotated[int, described("gateway processes on that port")] = 1
     threads: Annotated[int, described("requests that one process works on at the same time")] = 16
     model: Annotated[str, described("model that /predict means; empty: the only one")] = ""
@@ -328,7 +336,22 @@ def _serve_from(data: Any) -> ServeSettings:
         raise InvalidSettings(f"{SERVE}.log_level is one of {', '.join(LOG_LEVELS)}.")
     if not 0 <= serve.port <= MOST_PORT or not serve.host:
         raise InvalidSettings(f"{SERVE}.port is 0 to {MOST_PORT}, and {SERVE}.host an address.")
+    if serve.tls_key and not serve.tls_certificate:
+        raise InvalidSettings(f"{SERVE}.tls_key is the key of a certificate: name that in {SERVE}.tls_certificate.")
+    networks_of(serve.trusted_proxies)
     return serve
+
+
+def networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks that stand in a text with commas; an address is a network of one. Raises `InvalidSettings`.
+
+    >>> networks_of("127.0.0.1, 10.0.0.0/8")
+    (IPv4Network('127.0.0.1/32'), IPv4Network('10.0.0.0/8'))
+    """
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise InvalidSettings(f"{SERVE}.trusted_proxies holds addresses or networks with commas: {error}.") from None
 
 
 def policy_from(data: Any) -> Policy:
@@ -387,6 +410,8 @@ def _check(policy: Policy) -> None:
     for text in durations:
         if parse_span(text).rows:
             raise InvalidSettings(f"'{text}' is a number of rows where a duration such as 2d is needed.")
+    if not parse_span(release.lease).seconds:
+        raise InvalidSettings("policy.rollout.lease is above 0: without one no gateway would ever serve a candidate.")
     for text in (policy.triggers.cooldown, policy.triggers.label_lag, policy.training.retry_after):
         parse_span(text)
     if policy.triggers.schedule not in ("never", "daily", "weekly", "quarterly"):

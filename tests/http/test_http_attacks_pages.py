@@ -103,6 +103,7 @@ def hostile(small_servers: ModuleType, tmp_path_factory: pytest.TempPathFactory)
             )
         for stage in (Stage.STAGING, Stage.PRODUCTION):
             server.control.move("shop", 1, stage, actor=text[:200], reason=text)
+        server.control.move("shop", version.number, Stage.STAGING, actor=text[:200], reason=text)
         server.control.start_rollout("shop", version.number, actor=text[:200], reason=text)
         row = {name: value for name, value in table.iloc[0].items() if name != "answer"}
         for place, payload in enumerate(PAYLOADS):

@@ -166,3 +166,35 @@ def test_limits_and_names_hold_for_tables_too(refuses: Any) -> None:
     refuses(400, "invalid_request", "POST", PATH, body)
     varied = b"prediction_id,label,confidence\n" + b"".join(b"i%d,yes,0.%05d\n" % (n, n) for n in range(1_001))
     refuses(400, "invalid_label", "POST", PATH, varied, **csv)
+
+
+def test_a_single_label_needs_no_list(used: Any) -> None:
+    one = {"prediction_id": "single-1", "label": "yes"}
+    moment = "2026-03-01T12:00:00Z"
+    for body, target in (
+        (one | {"model": "spam"}, "/api/v1/labels"),
+        (one | {"source": "ann", "event_time": moment, "confidence": 0.5}, PATH),
+    ):
+        answer = used.post(target, body)
+        assert (answer.status, answer.json) == (
+            200,
+            {"model": "spam", "accepted": 1, "unmatched": 1, "unknown_classes": 0},
+        )
+    assert written(used, "spam")["single-1"] == ("yes", "ann", 0.5, np.datetime64("2026-03-01T12:00:00", "us"))
+    for wrong in (
+        {},
+        {"prediction_id": WORD},
+        {"label": WORD},
+        {"prediction_id": WORD, "label": None},
+        {"prediction_id": "", "label": WORD},
+        {"prediction_id": "a\nb", "label": WORD},
+        {"prediction_id": WORD, "label": ""},
+        {"prediction_id": WORD, "label": "yes", "confidence": 2},
+        one | {"labels": [one]},
+        {"confidence": 0.5, "labels": [one]},
+        {"event_time": moment, "labels": [one]},
+        {"labels": None},
+    ):
+        answer = used.post(PATH, wrong)
+        assert (answer.status, answer.code) == (400, "invalid_label" if wrong.get("label") == "" else "invalid_request")
+        assert WORD not in answer.content.decode()

@@ -447,6 +447,30 @@ def test_a_token_is_asked_for_over_grpc_too(small_servers: ModuleType, tmp_path:
                 small_servers.open_server(tmp_path / "other", register=False, serve__grpc_port=taken_or_none)
 
 
+def test_limits_hold_over_grpc_as_over_http(small_servers: ModuleType, tmp_path: Any) -> None:
+    port = free_port()
+    settings = {"serve__grpc_port": port, "serve__requests_per_second": 1 / 60, "serve__burst": 3}
+    for small in small_servers.closed(small_servers.open_server(tmp_path, register=False, **settings)):
+        small.server.grpc.start()
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = Caller(channel)
+            for _ in range(3):
+                assert call("ServerMetadata")[1] == [b"homeostat"]
+            assert call.refused("ServerMetadata")[::2] == ("RESOURCE_EXHAUSTED", "too_many_requests")
+            assert call("ServerLive") == {1: [1]}
+            limits = small.server.application._limits
+            assert (limits.requests, limits.bytes) == (0, 0)
+            limits.requests_per_second, limits.concurrent_requests, limits.bodies_bytes = 0, 1, 100
+            other = limits.enter({"state": {}})
+            assert call.refused("ServerMetadata")[::2] == ("UNAVAILABLE", "overloaded")
+            limits.concurrent_requests = 10
+            other.hold(90)
+            assert call.refused("ModelReady", field(1, "m" * 20))[::2] == ("UNAVAILABLE", "overloaded")
+            other.leave()
+            assert call.refused("ModelReady", field(1, "m" * 20))[::2] == ("NOT_FOUND", "unknown_model")
+            assert (limits.requests, limits.bytes) == (0, 0)
+
+
 def test_without_grpcio_it_is_said_what_to_install(
     small_servers: ModuleType, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

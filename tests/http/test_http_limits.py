@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from homeostat.errors import Overloaded, TooManyRequests
+from homeostat.errors import InvalidSettings, Overloaded, TooManyRequests
 from homeostat.http.callers import Caller
 from homeostat.http.limits import MOST_CALLERS, Limits
+from homeostat.settings import networks_of
 
 ROW = {"features": {"links": 1.0, "length": 2.0}}
 
@@ -196,3 +197,45 @@ def test_bodies_are_counted_while_they_are_held_and_not_after(small_servers: Mod
         assert (answer.status, answer.code, answer.header("retry-after")) == (503, "overloaded", "1")
         other.leave()
         assert (limits.requests, limits.bytes) == (0, 0)
+
+
+def through(address: str, *said: str) -> dict[str, Any]:
+    return scope(address) | {"headers": [(b"x-forwarded-for", one.encode()) for one in said]}
+
+
+def test_only_proxies_that_are_trusted_say_who_asked_them() -> None:
+    def last_of(given: dict[str, Any], proxies: str) -> str:
+        limits = Limits(requests_per_second=1, burst=1, clock=lambda: 0.0, proxies=networks_of(proxies))
+        limits.enter(given)
+        (name,) = limits._full
+        return name
+
+    both = "127.0.0.1, 10.0.0.0/8, fd00::/8"
+    for address, said, proxies, name in (
+        # By default nobody is believed, this machine neither.
+        ("127.0.0.1", ["9.9.9.9"], "", "address 127.0.0.1"),
+        ("8.8.8.8", ["9.9.9.9"], both, "address 8.8.8.8"),
+        ("127.0.0.1", ["9.9.9.9"], both, "address 9.9.9.9"),
+        # What the caller wrote itself stands first.
+        ("127.0.0.1", ["1.1.1.1, 9.9.9.9, 10.1.2.3"], both, "address 9.9.9.9"),
+        ("127.0.0.1", ["1.1.1.1", "9.9.9.9:4711", "10.1.2.3"], both, "address 9.9.9.9"),
+        ("127.0.0.1", ["10.0.0.7"], both, "address 10.0.0.7"),
+        ("127.0.0.1", [], both, "address 127.0.0.1"),
+        ("127.0.0.1", ["9.9.9.9, mischief"], both, "address 127.0.0.1"),
+        ("127.0.0.1", ["9.9.9.9, , 10.0.0.2"], both, "address 10.0.0.2"),
+        ("fd00::1", ["[2001:db8::7]:443"], both, "network 2001:db8::/64"),
+        ("fd00::1", ["2001:db8::7"], both, "network 2001:db8::/64"),
+        # A socket for IPv6 and IPv4 sees both as the former.
+        ("::ffff:127.0.0.1", ["::ffff:9.9.9.9"], both, "address 9.9.9.9"),
+    ):
+        assert last_of(through(address, *said), proxies) == name, (address, said)
+    for wrong in ("mischief", "10.0.0.1/8", "127.0.0.1;::1"):
+        with pytest.raises(InvalidSettings, match="trusted_proxies"):
+            networks_of(wrong)
+
+
+def test_callers_over_ipv4_are_told_apart_on_a_socket_for_both() -> None:
+    limits = Limits(requests_per_second=1, burst=1, clock=lambda: 0.0)
+    assert not refused(limits, scope("::ffff:10.0.0.1"))
+    assert not refused(limits, scope("::ffff:10.0.0.2"))
+    assert refused(limits, scope("10.0.0.2"))

@@ -81,6 +81,9 @@ class Fuzzed:
         made = self.small.post("/api/v1/experiments", {"experiment": EXPERIMENT | {"metrics": OWN_METRIC}})
         assert made.status == 201
         self.experiment = made.json["id"]
+        # A draft can't be rolled out.
+        moved = self.small.post("/api/v1/models/spam/versions/2/stage", {"stage": "staging", "reason": "it is ready"})
+        assert moved.status == 200, moved.json
         self.small.server.start()
 
     def run(self, *, examples: int, phases: tuple[str, ...], known: bool = False, seed: int = 7) -> Counter[Any]:
@@ -219,6 +222,8 @@ NEEDS_LUCK = {
         f"POST /api/v1/experiments/{{experiment}}/{order}"
         for order in ("schedule", "start", "pause", "resume", "weights", "stop", "abort", "archive", "values")
     ),
+    "POST /api/v1/experiments/plan",
+    "GET /api/v1/experiments/{experiment}/report",
     "GET /api/v1/models/{model}/rollouts/report",
     "GET /api/v1/models/{model}/incidents/{incident}",
     "GET /api/v1/decisions/{decision}",

@@ -382,6 +382,7 @@ def test_one_of_several_models_can_be_the_default(small_servers: ModuleType, tmp
 def test_an_entity_stays_with_its_version_while_two_serve(small_servers: ModuleType, tmp_path: Any) -> None:
     for server in small_servers.closed(small_servers.open_server(tmp_path)):
         system = server.server.system
+        answered(server, "/api/v1/models/spam/versions/2/stage", {"stage": "staging"})
         answered(server, "/api/v1/models/spam/rollouts", {"version": 2}, 201)
         instances, entities = [SPAM] * 600, [f"user {place}" for place in range(600)]
         body = {"instances": instances, "entities": entities}

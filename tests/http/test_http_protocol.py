@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import socket
@@ -197,3 +198,52 @@ def test_a_connection_is_kept_and_requests_may_follow_at_once(port: int) -> None
             time.sleep(1.2)
         connection.sendall(b"OPTIONS * HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         assert replies.readline().split()[1] in (b"400", b"404", b"405")
+
+
+OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAA\r\n"
+ROW = b'{"features":{"links":1.0,"length":-0.5}}'
+BODIES = {
+    "length": [b"content-length: %d\r\n" % len(ROW), ROW],
+    "chunks": [b"transfer-encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(ROW), ROW)],
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("cut", [0, 1, 60, 190])
+def test_an_offer_of_another_protocol_is_passed_over_and_the_body_is_read(port: int, body: str, cut: int) -> None:
+    # Java's HttpClient offers HTTP/2 with the first request of every connection.
+    lines, content = BODIES[body]
+    request = POST + OFFER + lines + b"\r\n" + content
+    for path in (request, request.replace(b"/models/spam/predict", b"/models/spam/%70redict")):
+        with closing(connect(port)) as connection, connection.makefile("rb") as replies:
+            for said in (path, path, POST + lines + b"\r\n" + content):
+                connection.sendall(said[:cut])
+                time.sleep(0.02 if cut else 0)
+                connection.sendall(said[cut:])
+                assert replies.readline() == b"HTTP/1.1 200 OK\r\n"
+                head = b"".join(iter(replies.readline, b"\r\n"))
+                length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
+                assert json.loads(replies.read(length))["status"] == "success"
+
+
+def test_offers_may_be_pipelined_and_still_end_the_connection(port: int) -> None:
+    lines, content = BODIES["length"]
+    request = POST + OFFER + lines + b"\r\n" + content
+    last = request.replace(b"connection: Upgrade", b"connection: close, Upgrade")
+    with closing(connect(port)) as connection:
+        connection.sendall(request + HEAD + b"\r\n" + request + last)
+        said = read(connection)
+    assert said.count(b"HTTP/1.1 200 OK\r\n") == 4
+    assert said.count(b'"status":"success"') == 3
+    with closing(connect(port)) as connection:
+        connection.sendall(b"CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n")
+        check_refused(read(connection), 400, "invalid_request")
+
+
+def test_one_row_that_is_packed_goes_the_long_way(port: int) -> None:
+    packed = gzip.compress(ROW)
+    for content, status in ((packed, b"200"), (ROW, b"400"), (packed, b"200")):
+        with closing(connect(port)) as connection:
+            more = b"content-encoding: gzip\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(content)
+            connection.sendall(POST + more + content)
+            assert read(connection).split(b" ")[1] == status

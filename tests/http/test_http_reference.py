@@ -87,7 +87,7 @@ def test_the_examples_run(servers: ModuleType, tmp_path: Path) -> None:
         server.wait_ready()
         blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
         assert len(blocks) >= 8
-        said = []
+        said = {}
         for block in blocks:
             ran = subprocess.run(
                 ["bash", "-ec", block.replace("localhost:8080", f"localhost:{server.port}")],
@@ -99,10 +99,11 @@ def test_the_examples_run(servers: ModuleType, tmp_path: Path) -> None:
             )
             assert ran.returncode == 0, (block, ran.stdout, ran.stderr)
             assert ran.stdout.startswith("{")
-            said.append(ran.stdout)
-    shown = re.search(r"^```json\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+            said[block] = ran.stdout
+    # The reply that the page shows stands directly below what was asked.
+    shown = re.search(r"^```sh\n([^`]*)^```\s*^```json\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert shown is not None
-    promised, got = (msgspec.json.decode(text.encode()) for text in (shown[1], said[0]))
+    promised, got = (msgspec.json.decode(text.encode()) for text in (shown[2], said[shown[1]]))
     assert list(got) == list(promised)
     assert got.pop("probability") == pytest.approx(promised.pop("probability"), abs=0.01)
     assert got == promised

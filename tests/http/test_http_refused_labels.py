@@ -148,3 +148,14 @@ def test_a_text_is_no_category_under_another_datatype(refuses: Any) -> None:
     # One matrix is of one datatype, which none of these three kinds share.
     mixed = {"name": "rows", "shape": [1, 3], "datatype": "BYTES", "data": ["1", "red", "true"]}
     refuses(400, "invalid_features", "POST", "/v2/models/loan/infer", infer(mixed))
+
+
+def test_who_writes_nan_is_told_what_a_missing_value_is(app: Any) -> None:
+    for target, body in (
+        ("/models/spam/predict", b'{"features": {"links": NaN, "length": 2}}'),
+        ("/models/spam/batch_predict", b'{"instances": [[1, -Infinity]]}'),
+        ("/api/v1/labels", b'{"prediction_id": "a", "label": NaN}'),
+    ):
+        answer = app.post(target, body)
+        assert (answer.status, answer.code) == (400, "invalid_request")
+        assert "a missing value is null" in answer.json["error"]

@@ -182,7 +182,7 @@ def test_orders_about_unknown_or_unserved_models_are_refused(refuses: Any) -> No
     refuses(404, "unknown_model", "POST", f"/api/v1/models/{WORD}/versions/1/stage", {"stage": "testing"})
     refuses(409, "conflict", "POST", "/api/v1/models/drafts/retrain")
     refuses(409, "nothing_to_roll_back_to", "POST", "/api/v1/models/drafts/rollback")
-    refuses(409, "conflict", "POST", "/api/v1/models/drafts/rollouts", {"version": 1})
+    refuses(409, "illegal_move", "POST", "/api/v1/models/drafts/rollouts", {"version": 1})
     refuses(409, "not_serving", "POST", "/models/drafts/predict", predict())
     refuses(404, "unknown_model", "POST", f"/models/{WORD}/predict", predict())
     refuses(404, "unknown_model", "POST", "/predict", predict())

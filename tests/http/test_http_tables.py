@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import logging
 import random
+import zlib
 from typing import Any
 
 import hypothesis.strategies as st
@@ -278,3 +280,32 @@ def test_any_json_is_answered_or_refused(
         answer = used.post("/models/spam/invocations", body, headers=headers)
     assert answer.status in (200, 400), answer.content
     assert not caplog.records
+
+
+PACKED = {
+    "predict": ("/models/spam/predict", b'{"features": [1.0, 2.0]}', "application/json"),
+    "rows": ("/models/spam/batch_predict", b'{"instances": [[1.0, 2.0]]}', "application/json"),
+    "table": ("/models/spam/batch_predict", b"length,links\n2.0,1.0\n", "text/csv"),
+    "invocations": ("/models/spam/invocations", b'{"inputs": [[1.0, 2.0]]}', "application/json"),
+    "labels": ("/api/v1/labels?model=spam", b"prediction_id,label\npacked-1,yes\n", "text/csv"),
+}
+
+
+@pytest.mark.parametrize("what", PACKED)
+def test_every_body_may_be_packed_and_none_holds_more_than_a_body_may(used: Any, what: str) -> None:
+    target, content, kind = PACKED[what]
+    plain = used.post(target, content, headers={"content-type": kind})
+    assert plain.status == 200
+    for encoding, pack in (("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)):
+        headers = {"content-type": kind, "content-encoding": encoding}
+        answer = used.post(target, pack(content), headers=headers)
+        assert (answer.status, set(answer.json)) == (200, set(plain.json))
+        if encoding != "identity":
+            for bad in (content, pack(content)[:-5], pack(content) + b"x", b""):
+                assert used.post(target, bad, headers=headers).code == "invalid_request"
+            bomb = used.post(target, pack(content + b" " * 10_000_001), headers=headers)
+            assert (bomb.status, bomb.code) == (413, "too_large")
+    refused = used.post(target, content, headers={"content-type": kind, "content-encoding": "br"})
+    assert (refused.status, refused.code) == (400, "invalid_request")
+    limits = used.server.application._limits
+    assert (limits.requests, limits.bytes) == (0, 0)

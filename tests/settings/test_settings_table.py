@@ -168,6 +168,8 @@ BAD = [
     "policy = {rollout = {manual_steps = []}}",
     "policy = {rollout = {rollback_error = 0}}",
     "policy = {rollout = {promotion_error = 1}}",
+    "policy = {rollout = {lease = '0s'}}",
+    "policy = {guardrails = {accuracy_drop = -0.02}}",
     "models = 1",
     "models = {a = 'classic'}",
     "models = {a = {polcy = 'classic'}}",

@@ -19,7 +19,7 @@ from homeostat.records import Lease
 from homeostat.settings import ServeSettings, load
 from homeostat.wiring import simulation
 from homeostat.wiring.processes import is_gone
-from homeostat.wiring.serving import bind, run_server, with_token
+from homeostat.wiring.serving import bind, run_server, warn_of_plain_text, with_token
 from homeostat.wiring.system import open_system
 
 NOW = datetime(2025, 5, 1, tzinfo=UTC)
@@ -64,6 +64,20 @@ def test_beyond_it_a_token_is_made_once_and_kept_from_others(tmp_path, host):
     assert with_token(settings_at(tmp_path, host=host))[0].token == settings.token
     given = replace(settings_at(tmp_path, host=host), token="given-by-the-environment")
     assert with_token(given) == (given, None)
+
+
+@pytest.mark.parametrize(
+    ("serve", "is_said"),
+    [
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "127.0.0.1"}, False),
+        ({"host": "0.0.0.0", "tls_certificate": "chain.pem"}, False),
+        ({"host": "0.0.0.0", "trusted_proxies": "10.0.0.0/8"}, False),
+    ],
+)
+def test_who_serves_others_in_plain_is_told(tmp_path, caplog, serve, is_said):
+    warn_of_plain_text(settings_at(tmp_path, **serve))
+    assert ("serve.tls_certificate" in caplog.text) is is_said
 
 
 def test_an_empty_token_file_lets_nobody_in(tmp_path):

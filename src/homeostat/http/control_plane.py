@@ -13,6 +13,7 @@ import msgspec
 from homeostat.errors import (
     CompilationFailed,
     Conflict,
+    IntegrityError,
     InvalidInput,
     InvalidRequest,
     MissingDependency,
@@ -255,7 +256,7 @@ def _models(control: FullControlPlane, handlers: ControlHandlers) -> list[Operat
             tag,
             body=MoveBody,
             parameters=(MODEL, VERSION),
-            errors=(UnknownModel, UnknownVersion, Conflict),
+            errors=(UnknownModel, UnknownVersion, Conflict, IntegrityError),
         ),
         get(
             f"{ONE}/stages",

@@ -38,6 +38,7 @@ Row = dict[str, Scalar] | list[Scalar]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256, extra_json_schema={"pattern": PRINTED})]
 Key = Name | int
 Source = Annotated[str, msgspec.Meta(min_length=1, max_length=100, extra_json_schema={"pattern": PRINTED})]
+Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Moment = Annotated[datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 EARLIEST, LATEST = np.datetime64("0100-01-01", "us"), np.datetime64("9000-01-01", "us")
 SHOWN_IDS = 20
@@ -80,26 +81,41 @@ class BatchBody(Body, kw_only=True):
         check_printed("prediction_ids or entities", (*(self.prediction_ids or ()), *(self.entities or ())))
 
 
-class LabelItem(Body, kw_only=True):
+class LabelItem(Body):
     """The truth about one prediction."""
 
     prediction_id: Name
     label: str | int | float | bool
     event_time: Moment | None = None
     source: Source | None = None
-    confidence: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    confidence: Confidence | None = None
 
 
 class LabelsBody(Body, kw_only=True):
-    """Labels of one model."""
+    """Labels of one model: a list of them, or a single one."""
 
-    labels: Annotated[list[LabelItem], msgspec.Meta(min_length=1)]
+    labels: Annotated[list[LabelItem], msgspec.Meta(min_length=1)] | None = None
     model: str | None = None
     source: Source | None = None
+    prediction_id: Name | None = None
+    label: str | int | float | bool | None = None
+    event_time: Moment | None = None
+    confidence: Confidence | None = None
 
     def __post_init__(self) -> None:
-        check_printed("prediction_id or source", (self.source, *(item.prediction_id for item in self.labels)))
-        check_printed("source", (item.source for item in self.labels))
+        check_printed("prediction_id or source", (self.source, *(item.prediction_id for item in self.items())))
+        check_printed("source", (item.source for item in self.items()))
+
+    def items(self) -> list[LabelItem]:
+        """The labels, each as it would stand in a list. Raises `ValueError` where it is not plain what is meant."""
+        if self.labels is None:
+            if self.prediction_id is None or self.label is None:
+                raise ValueError("it needs labels, or else a prediction_id and its label")
+            return [LabelItem(self.prediction_id, self.label, self.event_time, None, self.confidence)]
+        alone = (self.prediction_id, self.label, self.event_time, self.confidence)
+        if any(value is not None for value in alone):
+            raise ValueError("beside labels stand no more than a model and a source; the rest is said of each")
+        return self.labels
 
 
 class Observer(Protocol):
@@ -324,14 +340,15 @@ def _batch_reply(answer: Predictions, snapshot: Snapshot, model: str) -> Predict
 
 
 def _labels_of(body: LabelsBody, now: datetime) -> LabelRows:
-    if any(isinstance(item.label, str) and not item.label for item in body.labels):
+    items = body.items()
+    if any(isinstance(item.label, str) and not item.label for item in items):
         raise InvalidLabel("Every label needs a value.")
     return LabelRows(
-        ids=[item.prediction_id for item in body.labels],
-        values=[label_text(item.label) or "" for item in body.labels],
-        times=list(event_times([item.event_time for item in body.labels], now)),
-        sources=[item.source for item in body.labels],
-        confidences=[item.confidence for item in body.labels],
+        ids=[item.prediction_id for item in items],
+        values=[label_text(item.label) or "" for item in items],
+        times=list(event_times([item.event_time for item in items], now)),
+        sources=[item.source for item in items],
+        confidences=[item.confidence for item in items],
     )
 
 

@@ -22,6 +22,7 @@ from homeostat.errors import (
     TooLarge,
 )
 from homeostat.http.duplicates import has_duplicates
+from homeostat.http.encodings import ENCODING, unpacked
 from homeostat.http.errors import reply_of, status_of, unreadable
 from homeostat.http.operations import Operation, Parameter, Pool, Raw, Request
 from homeostat.records.decoding import decoder_of
@@ -99,7 +100,14 @@ class Endpoint:
         content, content_type = b"", ""
         headers = _headers(scope, operation.headers) if operation.headers else {}
         if operation.method != "GET":
-            content = await read_body(scope, receive, operation.most_bytes or self._most_bytes)
+            most_bytes = operation.most_bytes or self._most_bytes
+            content = await read_body(scope, receive, most_bytes)
+            encoding = _headers(scope, (ENCODING,)).get(ENCODING, "")
+            if encoding:
+                pool = self._pools[operation.pool]
+                loop = asyncio.get_running_loop()
+                content = await loop.run_in_executor(pool, unpacked, content, encoding, most_bytes)
+                hold(scope, len(content))
             content_type = _content_type(scope) if operation.also_takes else ""
             if operation.reads_body or (content_type in operation.also_takes and content_type):
                 pass
@@ -176,6 +184,13 @@ def _query(raw: bytes, parameters: Sequence[Parameter]) -> dict[str, Any]:
     return found
 
 
+def hold(scope: Scope, size: int) -> None:
+    """Count bytes of a body as held, until the request is over. Raises `Overloaded` where there are too many."""
+    slot = scope["state"].get("slot")
+    if slot is not None:
+        slot.hold(size)
+
+
 async def read_body(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
     """The whole body. Raises `TooLarge` past the limit, after what is still to come was read and dropped."""
     parts: list[bytes] = []
@@ -188,8 +203,7 @@ async def read_body(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size <= most_bytes:
-            if slot is not None:
-                slot.hold(len(part))
+            hold(scope, len(part))
             parts.append(part)
         elif parts:
             parts.clear()

@@ -111,4 +111,6 @@ def unreadable(error: Exception) -> InvalidRequest:
         return InvalidRequest(f"{_MALFORMED} that can be read: it is nested too deeply.")
     if isinstance(error, UnicodeError):
         return InvalidRequest(f"{_MALFORMED}: it is not UTF-8.")
-    return InvalidRequest(f"{_MALFORMED}, or not a complete one.")
+    return InvalidRequest(
+        f"{_MALFORMED}, or not a complete one. JSON has no NaN and no Infinity: a missing value is null."
+    )

@@ -8,12 +8,23 @@ from typing import Annotated, Any
 
 import msgspec
 
-from homeostat.errors import Conflict, InvalidExperiment, UnknownModel, UnknownRecord, UnknownVersion
+from homeostat.errors import Conflict, InvalidExperiment, InvalidInput, UnknownModel, UnknownRecord, UnknownVersion
 from homeostat.http.control_bodies import OrderBody
 from homeostat.http.data_plane import Body, Moment, check_printed
 from homeostat.http.operations import API, Operation, Parameter, Request
 from homeostat.ports import ControlPlane
-from homeostat.records import Buckets, Experiment, ExperimentDraft, ExperimentMetric, Namespace, ValuesAccepted
+from homeostat.records import (
+    Buckets,
+    Experiment,
+    ExperimentDraft,
+    ExperimentMetric,
+    ExperimentPage,
+    ExperimentPlan,
+    KeyRole,
+    Namespace,
+    PlanQuestion,
+    ValuesAccepted,
+)
 
 TAG = "experiments"
 EVERY, ONE = f"{API}/experiments", f"{API}/experiments/{{experiment}}"
@@ -49,6 +60,10 @@ class WeightsBody(OrderBody, kw_only=True):
     """The weights of all arms, in their order, which add up to 1."""
 
     weights: Annotated[list[Share], msgspec.Meta(min_length=2, max_length=20)]
+
+
+class PlanBody(PlanQuestion, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known, or wished, of an experiment before it begins."""
 
 
 class ValueItem(Body, kw_only=True):
@@ -137,6 +152,27 @@ def experiment_operations(control: ControlPlane) -> list[Operation]:
             body=ExperimentBody,
             errors=(UnknownModel, UnknownVersion, Conflict, InvalidExperiment),
             status=201,
+        ),
+        # Nothing of that name can be an experiment's id.
+        Operation(
+            "POST",
+            f"{EVERY}/plan",
+            "How many units an experiment needs",
+            lambda r: control.plan_experiment(r.body),
+            ExperimentPlan,
+            TAG,
+            body=PlanBody,
+            errors=(InvalidInput,),
+            role=KeyRole.READ,
+        ),
+        Operation(
+            "GET",
+            f"{ONE}/report",
+            "The report of an experiment, as HTML",
+            lambda r: control.experiment_report(r.path["experiment"]),
+            ExperimentPage,
+            TAG,
+            **which,
         ),
         Operation(
             "GET", ONE, "One experiment", lambda r: control.experiment(r.path["experiment"]), Experiment, TAG, **which

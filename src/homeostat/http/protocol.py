@@ -11,6 +11,7 @@ from asyncio import TimerHandle, Transport
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -28,13 +29,16 @@ MOST_DIRECT = 65_536
 # Heads that are remembered, and the longest of them: most callers send the same one with each request.
 MOST_HEADS, LONGEST_HEAD, MOST_HEADERS = 1000, 2048, 50
 END_OF_HEAD = b"\r\n\r\n"
+# What a head says of a protocol to change to.
+UPGRADE = (b"upgrade", b"http2-settings")
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. A head may take 64 KB and 30 seconds, a body `body_seconds` and one more for each 50,000 bytes.
 
     What can't be read as HTTP is answered with 400, a body that takes too long with 408, a head that is too large with
-    431, and the connection ends.
+    431, and the connection ends. An offer to change to another protocol is passed over (RFC 9110, 7.8), body and all
+    of the request are read: clients made for HTTP/2, such as Java's own, make one with their first request.
     """
 
     body_seconds = BODY_SECONDS
@@ -51,6 +55,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _due: float | None = None
     _came = 0
     _seen = 0
+    # Whether the head that was just read offers another protocol, for which the parser leaves the body alone.
+    _offers = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -70,12 +76,44 @@ class BoundedProtocol(HttpToolsProtocol):
             self._is_kept = False
             self._wait(HEAD_SECONDS)
         self._unread += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("")
         if self._unread > MOST_HEAD and not self.transport.is_closing():
             error = TooLarge(f"The head of the request has more than {MOST_HEAD:,} bytes.")
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, error)
 
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            if not self._offers:
+                raise httptools.HttpParserError from None
+            self._offers = False
+            head, rest = self._head_without_offer(), data[offer.args[0] :]
+            self.parser = httptools.HttpRequestParser(self)
+            # As uvicorn has it: what follows a request that ends the connection is no error of that request.
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self._feed(head + rest)
+
+    def _head_without_offer(self) -> bytes:
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            kept = value
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                kept = b", ".join(token for token in tokens if token.lower() not in UPGRADE)
+            if name not in UPGRADE and (kept or not value):
+                lines.append(b"%b: %b" % (name, kept))
+        return b"\r\n".join(lines) + END_OF_HEAD
+
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._offers = True
+            return
         self._begin_body()
         super().on_headers_complete()
 
@@ -90,6 +128,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._offers:
+            return
         self._end_body()
         super().on_message_complete()
 
@@ -265,6 +305,7 @@ class DirectProtocol(BoundedProtocol):
             and self.parser.should_keep_alive()
             and not self.parser.should_upgrade()
             and not self.expect_100_continue
+            and not any(name == b"content-encoding" for name, _ in self.headers)
         ):
             self._begin_body()
             self.cycle = DirectRequest(self, target, self.headers)  # type: ignore[assignment]
@@ -283,6 +324,8 @@ class DirectProtocol(BoundedProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._offers:
+            return
         self._is_between = True
         request: Any = self.cycle
         if type(request) is DirectRequest and not request.response_complete:

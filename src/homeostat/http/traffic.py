@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from homeostat.errors import Conflict, UnknownModel, UnknownRecord, UnknownVersion
+from homeostat.errors import Conflict, IntegrityError, UnknownModel, UnknownRecord, UnknownVersion
 from homeostat.http.control_bodies import ActorBody, OrderBody, RollbackBody, RolloutBody
 from homeostat.http.operations import API, LIMIT, MODEL, ONE, Operation, Parameter, Request
 from homeostat.ports import ControlPlane
@@ -56,7 +56,7 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
             body=RollbackBody,
             body_required=False,
             parameters=(MODEL,),
-            errors=(UnknownModel, UnknownVersion, Conflict),
+            errors=(UnknownModel, UnknownVersion, Conflict, IntegrityError),
         ),
         Operation(
             "GET",
@@ -97,7 +97,7 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
             tag,
             body=RolloutBody,
             parameters=(MODEL,),
-            errors=(UnknownModel, UnknownVersion, Conflict),
+            errors=(UnknownModel, UnknownVersion, Conflict, IntegrityError),
             status=201,
         ),
         change("pause", "Stay in the present step", control.pause),

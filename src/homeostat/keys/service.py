@@ -51,10 +51,13 @@ class Keys:
         return NewKey(key=key_report(key, now), secret=secret)
 
     def revoke(self, name: str, *, actor: str) -> KeyReport:
-        """End a key for good. Ending one again changes nothing. Raises `UnknownRecord`."""
+        """End a key for good, by its name or its id. Ending one again changes nothing. Raises `UnknownRecord`."""
         now = self._now()
         with self._store.begin() as transaction:
             key = transaction.get(ApiKey, name)
+            if key is None:
+                # Beside the name it is what lists and logs show.
+                key = next((one for one in transaction.list(ApiKey) if one.id == name), None)
             if key is None:
                 raise UnknownRecord(kind="key", key=name)
             if key.revoked_at is not None:

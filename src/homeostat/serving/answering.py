@@ -141,6 +141,30 @@ class _Outputs:
     arm: Objects
     probabilities: npt.NDArray[np.float64] | None = None
 
+    @classmethod
+    def of_none(cls, count: int) -> _Outputs:
+        """No row is answered yet."""
+        return cls(
+            output=np.empty(count, dtype=object),
+            score=np.full(count, np.nan),
+            latency=np.zeros(count),
+            version=np.zeros(count, dtype=np.int64),
+            arm=np.empty(count, dtype=object),
+        )
+
+    @classmethod
+    def of_all(cls, scored: Scored, loaded: LoadedVersion, arm: str, seconds: float) -> _Outputs:
+        """Every row was answered by one version."""
+        count = len(scored.score)
+        return cls(
+            output=scored.output,
+            score=scored.score,
+            latency=np.full(count, seconds * 1000 / count),
+            version=np.full(count, loaded.version.number, dtype=np.int64),
+            arm=np.full(count, arm, dtype=object),
+            probabilities=scored.probabilities,
+        )
+
     def put(self, places: Places | slice, scored: Scored, loaded: LoadedVersion, arm: str, seconds: float) -> None:
         self.output[places], self.score[places] = scored.output, scored.score
         self.version[places], self.arm[places] = loaded.version.number, arm
@@ -157,13 +181,7 @@ def answer(snapshot: Snapshot, asked: Asked, *, each: bool) -> Answered:
     the rows belong together, and those of a version fail together: then `errors` names all of them.
     """
     count = len(asked.ids)
-    made = _Outputs(
-        output=np.full(count, None, dtype=object),
-        score=np.full(count, np.nan),
-        latency=np.zeros(count),
-        version=np.zeros(count, dtype=np.int64),
-        arm=np.full(count, None, dtype=object),
-    )
+    made: _Outputs | None = None
     failed: list[PredictionBlock] = []
     errors: dict[int, HomeostatError] = {}
     chosen = _assigned(snapshot, asked)
@@ -171,8 +189,12 @@ def answer(snapshot: Snapshot, asked: Asked, *, each: bool) -> Answered:
         arm, loaded = snapshot.arm(position)
         others = snapshot.instead_of(position)
         for part, scored, error, seconds in _attempts(loaded, asked.columns, places, each=each):
+            if scored is not None and len(part) == count:
+                made = _Outputs.of_all(scored, loaded, arm, seconds)
+                continue
+            made = made or _Outputs.of_none(count)
             if scored is not None:
-                made.put(_whole(part, count), scored, loaded, arm, seconds)
+                made.put(part, scored, loaded, arm, seconds)
             elif error is not None:
                 own, other = _instead(others, asked.columns, part, each=each)
                 # What no model can answer is the caller's fault: it leaves no trace that would count as failure.
@@ -181,6 +203,7 @@ def answer(snapshot: Snapshot, asked: Asked, *, each: bool) -> Answered:
                 for rest, found, taken in own:
                     made.put(_whole(rest, count), found, others[0], snapshot.route.arms[0].name, taken)
                 errors |= {int(place): other.get(int(place), error) for place in _lacking(part, own)}
+    made = made or _Outputs.of_none(count)
     served = PredictionBlock(
         model=asked.model,
         shadow=False,
@@ -192,7 +215,7 @@ def answer(snapshot: Snapshot, asked: Asked, *, each: bool) -> Answered:
         output=made.output,
         score=made.score,
         latency_ms=made.latency,
-        error=np.full(count, None, dtype=object),
+        error=np.empty(count, dtype=object),
         features=asked.columns,
         probabilities=made.probabilities,
     )
@@ -296,7 +319,7 @@ def beside(snapshot: Snapshot, answered: Answered, *, each: bool) -> list[Predic
                     output=scored.output,
                     score=scored.score,
                     latency_ms=np.full(count, seconds * 1000 / count),
-                    error=np.full(count, None, dtype=object),
+                    error=np.empty(count, dtype=object),
                     features=Columns({}, count),
                     probabilities=scored.probabilities,
                 )
@@ -327,7 +350,7 @@ def failed_block(asked: Asked, loaded: LoadedVersion, arm: str, error: Homeostat
         version=np.full(count, loaded.version.number, dtype=np.int64),
         arm=np.full(count, arm, dtype=object),
         entity=asked.entities,
-        output=np.full(count, None, dtype=object),
+        output=np.empty(count, dtype=object),
         score=np.full(count, np.nan),
         latency_ms=np.zeros(count),
         error=np.full(count, error.code, dtype=object),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -26,6 +28,7 @@ from homeostat.serving.answering import Answered, Asked, LoadedVersion, Snapshot
 from homeostat.serving.routing import Allocation
 from homeostat.serving.rows import checked_columns
 
+_LOG = logging.getLogger("homeostat.serving")
 RETRY_SECONDS = 30.0
 # Versions that callers name are kept loaded, the latest ones, beside those of the routes.
 MOST_NAMED = 8
@@ -110,7 +113,9 @@ class Gateway:
                 self._on_integrity_error(error, now)
             self._refused[model] = (route.number, now)
             if held is None:
-                raise
+                held = self._snapshots[model] = self._production(route, loaded)
+            # Nobody may take it that this route is served.
+            _LOG.warning("Route %s of '%s' can't be served, what was there stays: %s", route.number, model, error)
             return held
         snapshot = Snapshot(
             route=route,
@@ -121,6 +126,13 @@ class Gateway:
         )
         self._snapshots[model] = snapshot
         return snapshot
+
+    def _production(self, route: Route, loaded: dict[int, LoadedVersion]) -> Snapshot:
+        """At a start: production alone, as it is served by who ran already. It has no route's number."""
+        number = route.arms[0].version
+        first = loaded[number] if number in loaded else self._load(route.model, number)
+        numberless = msgspec.structs.replace(route, number=0)
+        return Snapshot(route=numberless, arms=(first,), shadows=()).production
 
     def _is_refused(self, model: str, route: Route, now: datetime) -> bool:
         # Files may be restored, so it is tried again; but neither on every request, nor with a finding for each.
@@ -218,9 +230,14 @@ class Gateway:
         The predictions are of the rows without an error, in their order. An id of `None` is made, an entity of `None`
         is the row's own. Raises as `predict` does where nothing at all can be answered.
         """
-        made = iter(self._new_ids(now, sum(id_ is None for id_ in ids)))
-        ids = [next(made) if id_ is None else id_ for id_ in ids]
-        asked = self._asked(model, rows, snapshot, now, ids, entities, None)
+        missing = ids.count(None)
+        if missing < len(ids):
+            made = iter(self._new_ids(now, missing))
+            ids = [next(made) if id_ is None else id_ for id_ in ids]
+        own = entities.count(None) == len(entities)
+        asked = self._asked(
+            model, rows, snapshot, now, ids if missing < len(ids) else None, None if own else entities, None
+        )
         answered = answer(snapshot, asked, each=True)
         return self._logged(snapshot, answered, each=True), answered.errors
 
@@ -240,8 +257,12 @@ class Gateway:
             raise InvalidFeatures("There are no rows to score. Send at least one.")
         named = _objects(self._new_ids(now, count)) if ids is None else _names(ids)
         keys = named if entities is None else _names(entities)
-        times = np.full(count, as_datetime64(now)) if event_time is None else event_time.astype("datetime64[us]")
-        _check_lengths(count, ids=named, entities=keys, event_time=times)
+        if event_time is None:
+            times = np.full(count, as_datetime64(now))
+        else:
+            times = event_time.astype("datetime64[us]")
+            _check_times(times, count)
+        _check_lengths(count, ids=named, entities=keys)
         if ids is not None:
             _check_ids(named)
         if entities is not None:
@@ -287,7 +308,11 @@ def _check_lengths(count: int, **parts: npt.NDArray[Any]) -> None:
     for name, values in parts.items():
         if len(values) != count:
             raise InvalidFeatures(f"There are {count} rows but {len(values)} in {name}.")
-    if np.isnat(parts["event_time"]).any():
+
+
+def _check_times(times: npt.NDArray[np.datetime64], count: int) -> None:
+    _check_lengths(count, event_time=times)
+    if np.isnat(times).any():
         raise InvalidFeatures("A row has no event time. Leave event_time out to have it set.")
 
 

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from homeostat.http.certificate import Certificate
 from homeostat.http.data_plane import DataPlane
 from homeostat.http.health import Health
 from homeostat.http.inference_protocol.service import InferenceProtocol
+from homeostat.http.limits import Limits
 from homeostat.http.metrics import ServerMetrics
 from homeostat.http.trust import Trust
 from homeostat.settings import Settings
@@ -24,6 +26,8 @@ def open_grpc(
     metrics: ServerMetrics,
     plane: DataPlane,
     trust: Trust,
+    limits: Limits,
+    certificate: Certificate | None,
     *,
     name: str,
     is_stopping: Callable[[], bool],
@@ -40,10 +44,12 @@ def open_grpc(
     # The library would write lines of its own between those of the log.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return GrpcServer(
-        InferenceProtocol(plane, system.control, most_bytes=serve.body_bytes),
+        InferenceProtocol(plane, system.control),
         Health(system.gateway, system.control, name=name, is_stopping=is_stopping, serves=True).protocol_ready,
         trust,
+        limits,
         metrics,
+        certificate=certificate,
         host=serve.host,
         port=serve.grpc_port,
         threads=serve.threads,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeostat import __version__
@@ -25,6 +26,7 @@ from homeostat.dashboard.facts import PageFacts, read_all, read_facts
 from homeostat.errors import UnknownModel
 from homeostat.http import control_plane, data_plane, inference_protocol, scoring_protocol
 from homeostat.http.app import Application
+from homeostat.http.certificate import Certificate
 from homeostat.http.direct import DirectPredictions
 from homeostat.http.errors import reply_of
 from homeostat.http.feeds import predictions as past_predictions
@@ -41,7 +43,7 @@ from homeostat.keys.ring import KeyRing
 from homeostat.ports import Clock
 from homeostat.serving.follower import RouteFollower
 from homeostat.serving.shadows import ShadowQueue
-from homeostat.settings import Settings
+from homeostat.settings import ServeSettings, Settings, networks_of
 from homeostat.wiring import simulation
 from homeostat.wiring.acting import act
 from homeostat.wiring.log_findings import tell_of_log
@@ -107,12 +109,12 @@ class Server:
     direct: DirectPredictions
     pools: dict[Pool, ThreadPoolExecutor]
     grpc: GrpcServer | None = None
+    certificate: Certificate | None = None
 
     def start(self) -> None:
         """Load what is served, then let the follower and the controllers run."""
-        # No request should wait for libraries that load on use.
-        for name in ("mmh3", "pyarrow"):
-            import_module(name)
+        # No request should wait for libraries that load on use; those of predictions are there before the first one.
+        import_module("mmh3")
         if self.follower is not None:
             self.follower.follow()
             # Who changed a route before the first report was written did not wait for this gateway.
@@ -121,6 +123,9 @@ class Server:
         self._run("keys", lambda: self.keys.run(self.stop, self.settings.serve.follow_seconds))
         if self.acts and self.ticks_by_itself:
             self._run("controllers", lambda: act(self.system, self.stop, self.work))
+        if self.certificate is not None:
+            certificate = self.certificate
+            self._run("certificate", lambda: certificate.follow(self.stop))
         if self.grpc is not None:
             self.grpc.start()
         # What was loaded stays: looking through it for garbage again and again took a seventh of the time of requests.
@@ -129,6 +134,7 @@ class Server:
         gc.set_threshold(*GARBAGE)
         gc.enable()
         _give_back_memory()
+        self._run("libraries", _load_what_comes_later)
 
     def _run(self, name: str, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=f"homeostat-{name}", daemon=True)
@@ -158,6 +164,11 @@ class Server:
         _LOG.info("stopped")
 
 
+def _load_what_comes_later() -> None:
+    """Import what reading and sealing the log needs: a start need not wait for it."""
+    import_module("pyarrow")
+
+
 def _give_back_memory() -> None:
     """Hand what loading needed and freed back to the system, where the C library can: else it is kept for good."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
@@ -176,6 +187,7 @@ def build_server(
 ) -> Server:
     """Open the stores and wire a server process. `name` tells its gateway from others, `address` is shown."""
     name = name or f"{socket.gethostname()}:{os.getpid()}"
+    certificate = _certificate(settings.serve)
     stop, stopping, work = threading.Event(), threading.Event(), threading.Event()
     clock: Clock = SimulatedClock(simulation.BEGINNING) if simulated else SystemClock()
     followed: list[RouteFollower] = []
@@ -235,6 +247,7 @@ def build_server(
         burst=settings.serve.burst,
         concurrent_requests=settings.serve.concurrent_requests,
         bodies_bytes=settings.serve.bodies_bytes,
+        proxies=networks_of(settings.serve.trusted_proxies),
         on_refused=metrics.count_refused,
     )
     operations = _operations(
@@ -271,18 +284,27 @@ def build_server(
         threads=[],
         direct=DirectPredictions(
             plane,
-            (PlainRows(), InferenceRows(most_bytes=settings.serve.body_bytes)),
+            (PlainRows(), InferenceRows()),
             trust,
             limits,
             metrics,
         ),
         pools=pools,
-        grpc=open_grpc(settings, system, metrics, plane, trust, name=name, is_stopping=stopping.is_set)
+        grpc=open_grpc(
+            settings, system, metrics, plane, trust, limits, certificate, name=name, is_stopping=stopping.is_set
+        )
         if role.serves
         else None,
+        certificate=certificate,
     )
     server.application.on_stop = server.close
     return server
+
+
+def _certificate(serve: ServeSettings) -> Certificate | None:
+    if not serve.tls_certificate:
+        return None
+    return Certificate(Path(serve.tls_certificate), Path(serve.tls_key) if serve.tls_key else None)
 
 
 def _operations(
@@ -316,7 +338,6 @@ def _operations(
             control,
             health.protocol_ready,
             lambda: counts_by_version(metrics.collect()),
-            most_bytes=serve.body_bytes,
         )
         made += scoring_protocol.operations(plane, health.ready)
     made += health.operations()

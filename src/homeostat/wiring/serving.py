@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from homeostat.errors import InvalidSettings, StorageFailed
 from homeostat.keys.rules import PREFIX as KEY_PREFIX
-from homeostat.settings import Settings
+from homeostat.settings import ServeSettings, Settings
 from homeostat.wiring.acting import ControllersProcess
 from homeostat.wiring.logs import log_as_json
 from homeostat.wiring.server import Role, Server, build_server
@@ -61,7 +61,7 @@ def run_server(
         raise InvalidSettings("Workers are gateway processes; with --controller-only there are none.")
     settings, token_file = with_token(settings)
     listener = bind(settings.serve.host, settings.serve.port)
-    url = _url(listener, settings.serve.host)
+    url = _url(listener, settings.serve)
     log_as_json(settings.serve.log_level)
     # Another server on the same state counts for itself.
     shared = settings.home / "metrics" / str(listener.getsockname()[1])
@@ -86,6 +86,7 @@ def run_server(
     def listening() -> None:
         on_listening(Listening(url, os.getpid(), token_file))
         _LOG.info("listening", extra={"said": {"url": url, "workers": settings.serve.workers, "role": role.value}})
+        warn_of_plain_text(settings)
         if apart:
             # Not before: its start would take the processor that this one needs to load its models.
             controllers.start()
@@ -122,6 +123,16 @@ def with_token(settings: Settings) -> tuple[Settings, Path | None]:
     return replace(settings, token=token), path
 
 
+def warn_of_plain_text(settings: Settings) -> None:
+    """Say in the log where tokens and rows cross a network that anybody on it can read."""
+    serve = settings.serve
+    if not (_is_loopback(serve.host) or serve.tls_certificate or serve.trusted_proxies):
+        _LOG.warning(
+            "Other machines reach this server without encryption, and tokens and rows can be read on the way. Set "
+            "serve.tls_certificate, or put a proxy with TLS in front and name it in serve.trusted_proxies."
+        )
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -149,11 +160,12 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(listener: socket.socket, host: str) -> str:
+def _url(listener: socket.socket, serve: ServeSettings) -> str:
+    host = serve.host
     port = listener.getsockname()[1]
     shown = "127.0.0.1" if host in ("0.0.0.0", "") else host  # noqa: S104 (it is shown, not bound)
     shown = "[::1]" if host == "::" else f"[{shown}]" if ":" in shown else shown
-    return f"http://{shown}:{port}"
+    return f"{'https' if serve.tls_certificate else 'http'}://{shown}:{port}"
 
 
 def _name(listener: socket.socket, index: int) -> str:
@@ -167,6 +179,7 @@ def _run(server: Server, listener: socket.socket, *, on_started: Callable[[], No
 
     from homeostat.http.protocol import bounded
 
+    certificate = server.certificate
     config = uvicorn.Config(
         server.application,
         loop="uvloop",
@@ -176,6 +189,9 @@ def _run(server: Server, listener: socket.socket, *, on_started: Callable[[], No
         access_log=False,
         log_config=None,
         server_header=False,
+        # Whose X-Forwarded-For is believed is a setting, which `Limits` reads; nothing else asks for the address.
+        proxy_headers=False,
+        ssl_context_factory=None if certificate is None else lambda _config, _default: certificate.context,
         # Longer than proxies keep a connection, so that none meets one that is being closed.
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, int(server.settings.serve.grace_seconds)),
@@ -273,7 +289,7 @@ class Workers:
 def run_worker(settings: Settings, listener: socket.socket, role: Role, index: int) -> None:
     """The whole life of a worker process: it ends by a signal, or when the first process is gone."""
     log_as_json(settings.serve.log_level)
-    url = _url(listener, settings.serve.host)
+    url = _url(listener, settings.serve)
     server = build_server(settings, role=role, name=_name(listener, index), address=url)
     _end_with_parent(server)
     _run(server, listener)

@@ -36,7 +36,7 @@ from homeostat.frames import Columns, Kind, concatenate
 from homeostat.journal import latest_route
 from homeostat.keys.service import Keys
 from homeostat.monitoring.service import Monitoring
-from homeostat.ports import Clock, ControlStore, FileStore, Notifier, PredictionLog, Predictor
+from homeostat.ports import FEATURE, Clock, ControlStore, FileStore, Notifier, PredictionLog, Predictor
 from homeostat.records import (
     Alert,
     Finding,
@@ -48,7 +48,8 @@ from homeostat.records import (
     Version,
 )
 from homeostat.records.ids import KEY_BYTES, MANY, uuid7_texts
-from homeostat.registry.service import Registry, VersionDraft, integrity_finding
+from homeostat.registry.history import integrity_finding
+from homeostat.registry.service import Registry, VersionDraft
 from homeostat.retraining.service import Candidate, LabelledRows, Retraining, join_history
 from homeostat.retraining.trainers import import_trainer
 from homeostat.rollouts.service import Rollouts
@@ -69,7 +70,7 @@ class LoggedRows:
 
     def extract(self, model: str, task: Task, kinds: dict[str, Kind], *, until: datetime) -> LabelledRows:
         """All labelled rows whose label had come by then, in time order."""
-        features = [f"feature.{name}" for name in kinds]
+        features = [f"{FEATURE}{name}" for name in kinds]
         wanted = ["sequence", "event_time", *features]
         tables = list(labelled_rows(self._log, model, wanted, labelled_until=until))
         parts = [

@@ -8,22 +8,18 @@ request merely says: tensors are views into the body.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 
-from homeostat.errors import InvalidRequest, TooLarge
+from homeostat.errors import InvalidRequest
 from homeostat.http.duplicates import has_duplicates
 from homeostat.http.errors import unreadable
 from homeostat.http.inference_protocol.messages import InferBody, InputTensor, given
 from homeostat.records.decoding import decoder_of
 
 HEAD_LENGTH = "inference-header-content-length"
-ENCODING = "content-encoding"
-# Window sizes as zlib takes them: of gzip (RFC 1952), and of the zlib format, which "deflate" means (RFC 9110).
-WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 MOST_DIGITS = 12
 _HEAD = decoder_of(InferBody)
 
@@ -46,12 +42,8 @@ class Frame:
         return self.body.id if isinstance(self.body.id, str) else None
 
 
-def read_frame(content: bytes, headers: Mapping[str, str], *, most_bytes: int) -> Frame:
-    """Take a request apart; `headers` are by lower-case name, `most_bytes` is what a body may have, unpacked too.
-
-    Raises `InvalidRequest` where the parts do not add up, `TooLarge` where it unpacks to more than may be sent.
-    """
-    content = unpacked(content, headers.get(ENCODING, ""), most_bytes)
+def read_frame(content: bytes, headers: Mapping[str, str]) -> Frame:
+    """Take a request apart; `headers` are by lower-case name. Raises `InvalidRequest` where the parts do not add up."""
     length = headers.get(HEAD_LENGTH)
     if length is None:
         return framed(read_head(content), memoryview(b""))
@@ -109,32 +101,3 @@ def _binary_size(tensor: InputTensor) -> int | None:
     if has_data:
         raise InvalidRequest("An input has both data and the parameter binary_data_size.")
     return size
-
-
-def unpacked(content: bytes, encoding: str, most_bytes: int) -> bytes:
-    """A body without its `Content-Encoding`, never more than so many bytes of it.
-
-    Raises `InvalidRequest` where it is packed in another way or is not whole, `TooLarge` where it holds more.
-
-    >>> unpacked(zlib.compress(b"{}"), "deflate", 100)
-    b'{}'
-    """
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
-        return content
-    if encoding not in WINDOWS:
-        raise InvalidRequest("Content-Encoding is one of gzip and deflate, or left out.")
-    unpacker = zlib.decompressobj(WINDOWS[encoding])
-    try:
-        # One byte more tells what is too long from what just fits.
-        found = unpacker.decompress(content, most_bytes + 1)
-    except zlib.error:
-        raise InvalidRequest(f"The body can't be unpacked: it is no {encoding}.") from None
-    if len(found) > most_bytes:
-        raise TooLarge(
-            f"The body unpacks to more than {most_bytes:,} bytes, which is what this server takes. Send it in parts.",
-            most_bytes=most_bytes,
-        )
-    if not unpacker.eof or unpacker.unused_data:
-        raise InvalidRequest(f"The body can't be unpacked: it is no whole {encoding}, or something follows it.")
-    return found

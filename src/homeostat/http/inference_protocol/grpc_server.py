@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from homeostat.errors import (
     HomeostatError,
@@ -20,12 +21,14 @@ from homeostat.errors import (
     NotReady,
     NotServing,
 )
+from homeostat.http.certificate import Certificate
 from homeostat.http.errors import reply_of as error_reply
 from homeostat.http.errors import status_of
 from homeostat.http.inference_protocol import grpc_frames
 from homeostat.http.inference_protocol.grpc_messages import METHODS, SERVICE, message_types
 from homeostat.http.inference_protocol.messages import Ready
 from homeostat.http.inference_protocol.service import InferenceProtocol
+from homeostat.http.limits import Limits, Slot
 from homeostat.http.operations import MODEL, VERSION, Request
 from homeostat.http.trust import Trust
 from homeostat.records import KeyRole
@@ -38,10 +41,13 @@ STATUS = {
     HTTPStatus.NOT_FOUND: "NOT_FOUND",
     HTTPStatus.CONFLICT: "FAILED_PRECONDITION",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "RESOURCE_EXHAUSTED",
+    HTTPStatus.TOO_MANY_REQUESTS: "RESOURCE_EXHAUSTED",
     HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
 }
 LAST_PORT = 65_535
 OPEN = ("ServerLive", "ServerReady")
+# Metadata that are read.
+HEADERS = ("authorization", "x-forwarded-for")
 # Where the code of an error stands, in the metadata that follow a reply.
 CODE = "homeostat-code"
 _LOG = logging.getLogger("homeostat.http")
@@ -66,8 +72,10 @@ class GrpcServer:
         protocol: InferenceProtocol,
         is_ready: Callable[[Request], Ready],
         trust: Trust,
+        limits: Limits,
         observer: Observer,
         *,
+        certificate: Certificate | None = None,
         host: str,
         port: int,
         threads: int,
@@ -84,10 +92,13 @@ class GrpcServer:
         self._protocol = protocol
         self._is_ready = is_ready
         self._trust = trust
+        self._limits = limits
         self._observer = observer
         self._types = message_types()
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+            # Beyond them the library refuses by itself: what waits for a thread is bounded.
+            maximum_concurrent_rpcs=limits.concurrent_requests or None,
             options=[
                 ("grpc.max_receive_message_length", most_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -100,7 +111,10 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         address = f"[{host}]:{port}" if ":" in host else f"{host or '[::]'}:{port}"
         try:
-            self._server.add_insecure_port(address)
+            if certificate is None:
+                self._server.add_insecure_port(address)
+            else:
+                self._server.add_secure_port(address, _credentials(grpc, certificate))
         except RuntimeError:
             raise InvalidSettings(f"{address} can't be listened on for gRPC. Choose another serve.grpc_port.") from None
 
@@ -122,11 +136,15 @@ class GrpcServer:
             started = time.perf_counter()
             found: Any = None
             failure: HomeostatError | None = None
+            slot: Slot | None = None
             try:
                 state: dict[str, Any] = {"said": request.said}
-                scope = {"method": "POST", "headers": _headers(context), "state": state}
+                scope = {"method": "POST", "headers": _headers(context), "client": _client(context), "state": state}
                 self._trust.check(scope, is_open=name in OPEN)
                 state["caller"].check(None if name in OPEN else KeyRole.PREDICT)
+                if name not in OPEN:
+                    slot = self._limits.enter(scope)
+                    slot.hold(len(content))
                 found = handle(request, kind.FromString(content))
             except DecodeError:
                 failure = InvalidRequest(f"The request is no {name}Request that can be read.")
@@ -135,6 +153,9 @@ class GrpcServer:
             except Exception:
                 _LOG.exception("%s broke", name, extra={"said": {"request_id": request.id}})
                 failure = InternalError(request_id=request.id)
+            finally:
+                if slot is not None:
+                    slot.leave()
             status = HTTPStatus.OK if failure is None else status_of(type(failure))
             self._tell(name, request, int(status), time.perf_counter() - started)
             if failure is not None:
@@ -206,6 +227,20 @@ def path_of(model: str, version: str) -> dict[str, Any]:
     return named | {"version": VERSION.read(version)} if version else named
 
 
+def _credentials(grpc: Any, certificate: Certificate) -> Any:
+    def configuration() -> Any:
+        return grpc.ssl_server_certificate_configuration([certificate.pem])
+
+    return grpc.dynamic_ssl_server_credentials(configuration(), configuration)
+
+
+def _client(context: Any) -> tuple[str, int] | None:
+    """Address and port of who calls, from `ipv4:127.0.0.1:50051` or `ipv6:%5B::1%5D:50051`."""
+    kind, _, address = unquote(context.peer()).partition(":")
+    host, _, port = address.rpartition(":")
+    return (host.strip("[]"), int(port)) if kind in ("ipv4", "ipv6") and port.isdecimal() else None
+
+
 def _headers(context: Any) -> list[tuple[bytes, bytes]]:
-    given = [(key, value) for key, value in context.invocation_metadata() if key == "authorization"]
+    given = [(key, value) for key, value in context.invocation_metadata() if key in HEADERS]
     return [(key.encode(), value.encode("latin-1", "replace")) for key, value in given if isinstance(value, str)]

@@ -15,7 +15,7 @@ from homeostat.errors import (
     UnknownVersion,
 )
 from homeostat.http.data_plane import DataPlane
-from homeostat.http.inference_protocol.framing import ENCODING, HEAD_LENGTH
+from homeostat.http.inference_protocol.framing import HEAD_LENGTH
 from homeostat.http.inference_protocol.messages import (
     IndexBody,
     IndexEntry,
@@ -48,11 +48,9 @@ def operations(
     control: ControlPlane,
     is_ready: Callable[[Request], Ready],
     counts: Callable[[], Mapping[tuple[str, int], VersionCounts]],
-    *,
-    most_bytes: int,
 ) -> list[Operation]:
-    """The protocol's routes; `most_bytes` is the largest body, also when it is unpacked."""
-    protocol = InferenceProtocol(plane, control, most_bytes=most_bytes)
+    """The protocol's routes."""
+    protocol = InferenceProtocol(plane, control)
     made: list[Operation] = []
 
     def add(method: str, path: str, summary: str, handle: Any, reply: Any, **more: Any) -> None:
@@ -88,7 +86,7 @@ def operations(
             also_takes=(OCTETS,),
             reads_body=True,
             also_gives=(OCTETS,),
-            headers=(HEAD_LENGTH, ENCODING),
+            headers=(HEAD_LENGTH,),
             header_parameters=(JSON_LENGTH,),
             **shared,
         )

@@ -10,7 +10,7 @@ import msgspec
 
 from homeostat.errors import HomeostatError
 from homeostat.http.direct import Answer, Target
-from homeostat.http.inference_protocol.framing import ENCODING, HEAD_LENGTH, read_frame
+from homeostat.http.inference_protocol.framing import HEAD_LENGTH, read_frame
 from homeostat.http.inference_protocol.replies import check_outputs, chosen, encoded
 from homeostat.http.inference_protocol.requests import Wanted, decoded, wanted
 from homeostat.http.operations import Raw
@@ -20,7 +20,7 @@ from homeostat.serving.decoding import Row
 
 ROUTE = "/v2/models/{model}/infer"
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9_.-]{1,100})/infer")
-_READ = {HEAD_LENGTH.encode(): HEAD_LENGTH, ENCODING.encode(): ENCODING}
+_READ = {HEAD_LENGTH.encode(): HEAD_LENGTH}
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -31,10 +31,7 @@ class _Asked(NamedTuple):
 
 
 class InferenceRows:
-    """The dialect of `/v2/models/{model}/infer`; `most_bytes` is what a body may have, unpacked too."""
-
-    def __init__(self, *, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+    """The dialect of `/v2/models/{model}/infer`."""
 
     def target(self, url: bytes) -> Target | None:
         found = _PATH.fullmatch(url)
@@ -43,7 +40,7 @@ class InferenceRows:
     def decode(self, content: bytes, head: Sequence[tuple[bytes, bytes]], version: Version) -> tuple[Row, Any] | None:
         headers = {_READ[name]: value.decode("latin-1") for name, value in head if name in _READ}
         try:
-            frame = read_frame(content, headers, most_bytes=self._most_bytes)
+            frame = read_frame(content, headers)
             if frame.rows != 1:
                 return None
             outputs = wanted(frame.body)

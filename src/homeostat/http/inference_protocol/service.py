@@ -27,12 +27,11 @@ EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "
 
 
 class InferenceProtocol:
-    """The protocol over the data plane; `most_bytes` is what a body may have, unpacked too."""
+    """The protocol over the data plane."""
 
-    def __init__(self, plane: DataPlane, control: ControlPlane, *, most_bytes: int) -> None:
+    def __init__(self, plane: DataPlane, control: ControlPlane) -> None:
         self._plane = plane
         self._control = control
-        self._most_bytes = most_bytes
 
     def server(self, _request: Request) -> ServerMetadata:
         return ServerMetadata(name=PLATFORM, version=__version__, extensions=EXTENSIONS)
@@ -66,7 +65,7 @@ class InferenceProtocol:
         return ModelReady(name=request.path["model"], ready=True)
 
     def infer(self, request: Request) -> InferReply | Raw:
-        frame = read_frame(request.content, request.headers, most_bytes=self._most_bytes)
+        frame = read_frame(request.content, request.headers)
         outputs, version = self.answered(request, frame)
         return encoded(outputs, model=request.path["model"], version=str(version.number), request_id=frame.id)
 
