@@ -15,7 +15,7 @@ _PLACES = {
     "Profile": "homeostat.stats.profile",
     "analyze_experiment": "homeostat.analysis.experiments",
     "compare": "homeostat.analysis.compare",
-    "compare_models": "homeostat.stats.inference",
+    "compare_models": "homeostat.analysis.models",
     "estimate_performance": "homeostat.analysis.performance",
     "sample_size": "homeostat.stats.inference",
 }

@@ -47,6 +47,19 @@ def test_columns_that_are_not_there_are_named():
         homeostat.analyze_experiment(experiment(50), arm="arm", metrics=["arm"], control="A")
 
 
+@pytest.mark.parametrize(("values", "control"), [([False, True], False), ([0.0, 1.0], 0), ([0, 1], 0.0), ([0, 1], "0")])
+def test_arms_that_are_no_texts_are_named_as_they_are(values, control):
+    data = {"arm": np.repeat(values, 100), "spent": np.random.default_rng(0).normal(size=200)}
+    planned = dict(zip(values, (1.0, 1.0), strict=True))
+    found = homeostat.analyze_experiment(data, arm="arm", metrics=["spent"], control=control, planned=planned)
+    assert len(found.arms) == 2
+
+
+def test_one_metric_is_a_list_too():
+    with pytest.raises(InvalidInput, match="list of columns"):
+        homeostat.analyze_experiment(experiment(50), arm="arm", metrics="spent", control="A")
+
+
 def test_models_and_sample_sizes():
     rng = np.random.default_rng(1)
     truth = pd.Series(rng.integers(0, 2, 2000))

@@ -59,6 +59,12 @@ def test_the_anytime_sizes_are_what_simulated_experiments_take():
     assert found.mean_units == pytest.approx(size.expected.total, rel=0.12)
 
 
+def test_a_very_large_effect_needs_a_few_units_and_the_burn_in():
+    size = experiment_size(mean=1, standard_deviation=0.5, effect=2)
+    assert size.fixed.by_arm == (2, 2)
+    assert 100 <= min(size.longest.by_arm) < 120
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -75,6 +81,12 @@ def test_the_anytime_sizes_are_what_simulated_experiments_take():
         (("--baseline", "0.9", "--effect", "0.02", "--alpha", "2"), "alpha"),
         (("--baseline", "0.9", "--effect", "0.02", "--relative", "0.1"), "not both"),
         (("--baseline", "0.9", "--effect", "0.0000001"), "larger"),
+        (("--baseline", "0.9", "--margin", "2"), "below 1"),
+        (("--baseline", "0.5", "--margin", "1.7e308", "--lower-is-better"), "in size"),
+        (("--baseline", "1e-9", "--relative", "1e-300"), "in size"),
+        (("--mean", "3", "--sd", "1e-300", "--margin", "2"), "in size"),
+        (("--mean", "3", "--sd", "2", "--effect", "1e-12"), "larger"),
+        (("--baseline", "0.999999", "--margin", "0.00001"), "larger"),
     ],
 )
 def test_bad_input_is_told(arguments, says):

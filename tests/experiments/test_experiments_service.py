@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from homeostat.controllers import experiment as experiment_controller
 from homeostat.errors import (
     Conflict,
     ExperimentsDisagree,
@@ -150,6 +151,17 @@ def test_arms_that_are_alike_go_on_until_the_time_is_up(small, small_systems):
     assert (now(small, one).state, now(small, one).verdict) == (S.INCONCLUSIVE, None)
 
 
+def test_an_experiment_ends_with_its_last_unit(small, small_systems):
+    one = begin(small, small_systems, flipped=False, maximum_units=400)
+    run(small, small_systems, 1)
+    assert now(small, one).state is S.RUNNING
+    run(small, small_systems, 1)
+    held = now(small, one)
+    assert (held.state, "400 units are in" in held.outcome) == (S.INCONCLUSIVE, True)
+    [decided] = small.decisions("experiment inconclusive")
+    assert small.system.control.replay(decided.id).same
+
+
 def test_only_what_is_ripe_counts(small, small_systems):
     one = begin(small, small_systems, flipped=False, label_seconds=1000.0, observation_seconds=100.0)
     ask(small, small_systems)
@@ -164,6 +176,23 @@ def test_only_what_is_ripe_counts(small, small_systems):
     small.system.label(small_systems.MODEL, ["ask-0"], ["yes"])
     small.system.tick()
     assert now(small, one).evidence["metrics"] == before
+
+
+def test_one_that_can_not_be_judged_stops_no_other(small, small_systems, monkeypatch):
+    broken = begin(small, small_systems, name="broken", share=0.5)
+    one = begin(small, small_systems, share=0.5)
+    whole = experiment_controller.units_and_rows
+
+    def judged(rows, exposures, experiment, *more, **named):
+        if experiment.id == broken.id:
+            raise ValueError("it can't be read")
+        return whole(rows, exposures, experiment, *more, **named)
+
+    monkeypatch.setattr(experiment_controller, "units_and_rows", judged)
+    run(small, small_systems, 2)
+    assert (now(small, broken).state, now(small, one).state) == (S.RUNNING, S.DECIDED)
+    found = small.system.control.findings(small_systems.MODEL, check="controller experiment")
+    assert [finding.evidence["code"] for finding in found][:1] == ["ValueError"]
 
 
 def test_an_entity_stays_in_its_arm_and_counts_once(small, small_systems):

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from homeostat.analysis.columns import check_columns, names_in
 from homeostat.errors import InvalidInput
-from homeostat.frames import Reader
+from homeostat.frames import Reader, label_text
 from homeostat.stats.inference import ExperimentResult
 from homeostat.stats.inference import analyze_experiment as analyze_arrays
 
@@ -44,7 +44,7 @@ def analyze_experiment(
         segment: a column known before the assignment; the result then has `segments`, each with a table of its own.
         denominators: metric → column, for ratios of sums such as clicks ÷ views.
         covariates: metric → column known before the experiment; CUPED takes off what it explains.
-        planned: arm → weight of the planned split; equal weights if left out.
+        planned: arm → weight of the planned split, relative to the others'; equal weights if left out.
         lower_is_better: metrics of which less is better.
         adjustment: of the p-values over all metrics and arms: holm, hochberg, bonferroni, benjamini-hochberg,
             benjamini-yekutieli or none.
@@ -60,6 +60,8 @@ def analyze_experiment(
     >>> analyze_experiment(data, arm="arm", metrics=["spent"], control="old").verdict
     'better'
     """
+    if isinstance(metrics, str):
+        raise InvalidInput("'metrics' is a list of columns, such as ['spent'].")
     reader = Reader(data)
     under, before = dict(denominators or {}), dict(covariates or {})
     asked = [
@@ -70,21 +72,20 @@ def analyze_experiment(
         *under.values(),
         *before.values(),
     ]
-    absent = sorted({name for name in asked if name not in reader.names})
-    if absent:
-        raise InvalidInput(f"The table has no column {', '.join(map(repr, absent))}.", columns=absent)
-    arms = _names(reader, arm)
+    check_columns(reader, asked)
+    arms = names_in(reader, arm)
     columns = {metric: reader.numbers(metric) for metric in metrics}
-    entities = None if entity is None else _names(reader, entity)
+    entities = None if entity is None else names_in(reader, entity)
     below = {metric: reader.numbers(column) for metric, column in under.items()}
     prior = {metric: reader.numbers(column) for metric, column in before.items()}
-    weights = None if planned is None else {str(name): weight for name, weight in planned.items()}
+    known = [str(name) for name in np.unique(arms)]
+    weights = None if planned is None else {_found(name, known): weight for name, weight in planned.items()}
 
     def analysed(rows: Any, expected: Mapping[Any, float] | None) -> ExperimentResult:
         return analyze_arrays(
             arms[rows],
             {metric: values[rows] for metric, values in columns.items()},
-            control=str(control),
+            control=_found(control, known),
             planned=expected,
             entities=None if entities is None else entities[rows],
             denominators={metric: values[rows] for metric, values in below.items()},
@@ -98,16 +99,24 @@ def analyze_experiment(
     whole = analysed(slice(None), weights)
     if segment is None:
         return whole
-    groups = _names(reader, segment)
+    groups = names_in(reader, segment)
     # A segment may lack an arm, which is then shown without values.
     even = weights if weights is not None else dict.fromkeys(whole.arms, 1.0)
     return replace(whole, segments={str(name): analysed(groups == name, even) for name in np.unique(groups)})
 
 
-def _names(reader: Reader, column: str) -> npt.NDArray[Any]:
-    """A column as texts; a row that belongs to nobody can't be counted."""
-    texts = reader.texts(column)
-    gaps = sum(text is None for text in texts)
-    if gaps:
-        raise InvalidInput(f"Column '{column}' is missing in {gaps} rows. Leave those rows out first.", column=column)
-    return np.array(texts.tolist(), dtype=str)
+def _found(name: object, known: Sequence[str]) -> str:
+    """The arm that somebody means: tables of different libraries write False, or 0.0, in different ways."""
+    if str(name) in known:
+        return str(name)
+    return next((one for one in known if _plain(one) == _plain(name)), str(name))
+
+
+def _plain(name: object) -> str:
+    text = str(name)
+    if text in ("True", "False"):
+        return text.lower()
+    try:
+        return label_text(float(text)) or text
+    except ValueError:
+        return text

@@ -1,16 +1,20 @@
-"""`homeostat experiment`: create, start, schedule, status, pause, resume, weights, stop, abort, archive, report."""
+"""`homeostat experiment`: create, start, schedule, status, pause, resume, weights, stop, abort, archive, report.
+
+`plan` and `values` are in files of their own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from homeostat.cli import context
 from homeostat.cli.context import JsonOption, ModelArgument, ReasonOption, ServerOption
+from homeostat.cli.experiment_status import arms_of, show
 from homeostat.cli.output import FOUND, check_report, console, moment, print_json, table, write_report
 from homeostat.errors import InvalidInput
 
@@ -28,9 +32,10 @@ def create(
     model: ModelArgument,
     name: Annotated[str, typer.Argument(help="What to call it.", show_default=False)],
     arm: Annotated[list[str], typer.Option(help="NAME=VERSION:WEIGHT, the control first; repeat it.")],
-    metric: Annotated[list[str] | None, typer.Option(help="NAME:ROLE[:MARGIN]; repeat it.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="NAME:ROLE[:MARGIN[:MINIMUM_EFFECT]]; repeat it.")] = None,
     own_metric: Annotated[
-        list[str] | None, typer.Option(help="NAME:ROLE:higher or lower[:MARGIN[:LOW..HIGH]]; repeat it.")
+        list[str] | None,
+        typer.Option(help="NAME:ROLE:higher or lower[:MARGIN[:LOW..HIGH[:MINIMUM_EFFECT]]]; repeat it."),
     ] = None,
     strategy: Annotated[str, typer.Option(help="sticky, random, gradual or bandit.")] = "sticky",
     share: Annotated[str, typer.Option(help="Share of the namespace, from what is free.")] = "100%",
@@ -41,8 +46,19 @@ def create(
     observe: Annotated[str, typer.Option(help="For how long a unit is measured from its first row on.")] = "1h",
     label_window: Annotated[str, typer.Option(help="How long its labels are waited for after that.")] = "1d",
     shadow: Annotated[str, typer.Option(help="How long arms score beside production before they answer.")] = "0",
+    shadow_rows: Annotated[int, typer.Option(help="Rows that each arm scores beside production before that.")] = 0,
     maximum: Annotated[str, typer.Option(help="How long it goes on at the most.")] = "28d",
     minimum_units: Annotated[int, typer.Option(help="Units an arm before it may win.")] = 100,
+    maximum_units: Annotated[
+        int | None, typer.Option(help="Units of all arms at the most; then it is flat or undecided.")
+    ] = None,
+    futility: Annotated[
+        float | None, typer.Option(help="Give up below this chance to still win by --maximum-units.")
+    ] = None,
+    power: Annotated[float, typer.Option(help="What the days to go are reckoned for.")] = 0.8,
+    reweigh: Annotated[str, typer.Option(help="How often a bandit moves its weights.")] = "1d",
+    cost_false_positive: Annotated[float, typer.Option(help="For the metric cost.")] = 1.0,
+    cost_false_negative: Annotated[float, typer.Option(help="For the metric cost.")] = 1.0,
     false_promotion: Annotated[float, typer.Option(help="Chance of calling an arm better that is not.")] = 0.05,
     false_rollback: Annotated[float, typer.Option(help="Chance of calling an arm worse that is not.")] = 0.01,
     labelled_positive: Annotated[float | None, typer.Option(help="Chance of a label after a positive answer.")] = None,
@@ -52,7 +68,14 @@ def create(
     server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make an experiment, as a draft that owns its buckets."""
+    """Make an experiment, as a draft that owns its buckets.
+
+    Metrics: accuracy, precision, recall, false_positive_rate, f1, auc, brier, cost, absolute_error, latency, errors.
+    Roles: success wins, guardrail must not get worse by its margin, deterioration loses where it does, and quality
+    must not differ.
+
+    Such as: create mail trees --arm control=1:0.5 --arm new=2:0.5 --metric accuracy:success
+    """
     from homeostat.experiments import texts
     from homeostat.experiments.ranges import parse
     from homeostat.records import ExperimentDraft, Strategy
@@ -76,7 +99,14 @@ def create(
         label_seconds=texts.parse_seconds(label_window),
         shadow_seconds=texts.parse_seconds(shadow),
         maximum_seconds=texts.parse_seconds(maximum),
+        shadow_rows=shadow_rows,
+        reweigh_seconds=texts.parse_seconds(reweigh),
         minimum_units=minimum_units,
+        maximum_units=maximum_units,
+        futility=futility,
+        power=power,
+        cost_false_positive=cost_false_positive,
+        cost_false_negative=cost_false_negative,
         false_promotion=false_promotion,
         false_rollback=false_rollback,
         segments=tuple(segment or ()),
@@ -109,7 +139,7 @@ def listed(
             one.id,
             one.name,
             one.state.value,
-            _arms(one),
+            arms_of(one),
             moment(one.began_at or one.created_at),
             _short(one.outcome or one.held),
         ]
@@ -126,7 +156,7 @@ def status(experiment: Id, server: ServerOption = None, json: JsonOption = False
     if json:
         print_json(one)
     else:
-        _show(one)
+        show(one)
     if one.held or one.verdict == "loss":
         raise typer.Exit(FOUND)
 
@@ -207,6 +237,28 @@ def holdouts(
     console().print(f"Namespace '{held.name}' holds out {shown(held.holdouts)}.", markup=False)
 
 
+@app.command("namespaces")
+def namespaces(server: ServerOption = None, json: JsonOption = False) -> None:
+    """All namespaces: who has which of their buckets, what is held out, and what is free."""
+    from homeostat.experiments.ranges import free, shown
+
+    with context.control_plane(server) as plane:
+        found, experiments = plane.namespaces(), plane.experiments()
+    if json:
+        print_json({"namespaces": found})
+        return
+    if not found:
+        console().print("There are no namespaces: the first experiment of a model makes one.", markup=False)
+        return
+    rows = []
+    for one in found:
+        inside = [each for each in experiments if each.namespace == one.name and not each.state.is_final]
+        taken = [*one.holdouts, *(part for each in inside for part in each.ranges)]
+        owners = ", ".join(f"{each.id} {shown(each.ranges)}" for each in inside) or "none"
+        rows.append([one.name, owners, shown(one.holdouts), shown(free(taken))])
+    console().print(table("", ["namespace", "experiments", "held out", "free"], rows))
+
+
 @app.command("report")
 def report(
     experiment: Id,
@@ -215,23 +267,14 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write the page of an experiment: intervals narrowing, traffic and metrics by arm, every decision."""
-    from homeostat.experiments.story import story_of
-
     check_report(output)
     with context.control_plane(server) as plane:
-        one = plane.experiment(experiment)
-        decisions = plane.decisions(one.model)
-    if not one.epochs:
-        raise InvalidInput(f"Experiment {one.id} has not run yet: there is nothing to report.")
-    write_report(story_of(one, decisions).save_html, output)
+        page = plane.experiment_report(experiment)
+    write_report(lambda path: path.write_text(page.html, encoding="utf-8"), output)
     if json:
-        print_json({"experiment": one.id, "report": str(output)})
+        print_json({"experiment": page.experiment, "report": str(output)})
         return
-    console().print(f"{one.id} is {one.state.value}; its page is {output}.", markup=False)
-
-
-def _arms(one: Experiment) -> str:
-    return ", ".join(f"{arm.name} v{arm.version} {arm.weight:.0%}" for arm in one.arms)
+    console().print(f"The report of {page.experiment} is in {output}.", markup=False)
 
 
 def _say(one: Experiment, *, json: bool) -> None:
@@ -239,92 +282,10 @@ def _say(one: Experiment, *, json: bool) -> None:
         print_json(one)
         return
     following = "start" if one.state.value == "draft" else "status"
-    console().print(
-        f"{one.id} '{one.name}' is {one.state.value}: {_arms(one)}. Next: 'homeostat experiment {following} {one.id}'.",
-        markup=False,
-    )
-
-
-def _show(one: Experiment) -> None:
-    from homeostat.experiments.rules import legal_moves
-
-    out = console()
-    verdict = f" ({one.verdict.value})" if one.verdict is not None else ""
-    out.print(f"{one.id} '{one.name}' of model {one.model} is {one.state.value}{verdict}: {_arms(one)}.", markup=False)
-    out.print(_planned(one), markup=False)
-    for line in (one.outcome, one.held and f"Held: {one.held}"):
-        if line:
-            out.print(line, markup=False)
-    rows = [
-        [
-            line["metric"],
-            line["role"],
-            line["arm"],
-            *_estimate(line),
-            line["standing"],
-        ]
-        for line in one.evidence.get("metrics", ())
-    ]
-    if rows:
-        unit = one.evidence.get("unit", "units")
-        titles = ["metric", "role", "arm", "control, arm", "effect", "interval", unit, "so far"]
-        out.print(table("", titles, rows))
-    for reason in one.evidence.get("reasons", ()):
-        # An experiment that ended, or is held, was told why above.
-        if reason not in f"{one.outcome} {one.held}":
-            out.print(reason, markup=False)
-    _show_segments(one)
-    if orders := legal_moves(one.state):
-        out.print(f"What may be ordered now: {', '.join(orders)}.", markup=False)
-
-
-def _estimate(line: Mapping[str, Any]) -> list[str]:
-    """The cells under "control, arm", "effect", "interval" and the units."""
-    units = " / ".join(f"{count:,}" for count in line["units"])
-    return [_pair(line["levels"]), _figure(line["effect"]), _pair(line["interval"]), units]
-
-
-def _show_segments(one: Experiment) -> None:
-    rows = [
-        [
-            f"{line['feature']}: {line['segment']}",
-            line["metric"],
-            line["arm"],
-            *_estimate(line),
-        ]
-        for line in one.evidence.get("by_segment", ())
-    ]
-    if rows:
-        out = console()
-        unit = one.evidence.get("unit", "units")
-        out.print("\nBy segment, for reading only: each interval holds for one look, and nothing is decided by it.")
-        out.print(table("", ["segment", "metric", "arm", "control, arm", "effect", "interval", unit], rows))
-
-
-def _planned(one: Experiment) -> str:
-    """How much traffic it owns and what it is judged by."""
-    from homeostat.experiments.ranges import width
-    from homeostat.records import BUCKETS
-
-    metrics = ", ".join(
-        f"{metric.name} ({metric.role.value}{f', margin {metric.margin:g}' if metric.margin else ''})"
-        for metric in one.plan.metrics
-    )
-    share = width(one.ranges) / BUCKETS
-    return (
-        f"It owns {100 * share:.4g} % of namespace '{one.namespace}' and is judged by {metrics}. A false win has a "
-        f"chance of {one.plan.false_promotion:.2g} at the most, a false loss {one.plan.false_rollback:.2g}."
-    )
+    order = f"homeostat experiment {following} {one.id}"
+    console().print(f"{one.id} '{one.name}' is {one.state.value}: {arms_of(one)}. Next: '{order}'.", markup=False)
 
 
 def _short(text: str, most: int = 90) -> str:
     """The beginning of a reason; `status` has all of it."""
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
-
-
-def _pair(values: list[float | None]) -> str:
-    return ", ".join("?" if value is None else f"{value:.4g}" for value in values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import typer
@@ -46,61 +45,44 @@ def plan(
 ) -> None:
     """Say how many units an experiment needs: looked at once, and judged at any moment."""
     from homeostat.errors import InvalidInput
-    from homeostat.stats.experiments.planning import experiment_size
+    from homeostat.experiments.planning import planned
+    from homeostat.records import PlanQuestion
 
     shares = None
     if weights is not None:
         try:
-            shares = [float(part) for part in weights.split(",")]
+            shares = tuple(float(part) for part in weights.split(","))
         except ValueError:
             raise InvalidInput("The weights must be numbers with commas between them, such as 0.9,0.1.") from None
-    found = experiment_size(
-        baseline=baseline,
-        mean=mean,
-        standard_deviation=sd,
-        effect=effect,
-        relative=relative,
-        margin=margin,
-        lower_is_better=lower,
-        alpha=alpha,
-        power=power,
-        arms=len(shares) if shares is not None and arms == 2 else arms,
-        weights=shares,
-        units_a_day=daily,
-    )
-    sizes = {"one look": found.fixed, "any moment, on average": found.expected, "any moment, at most": found.longest}
-    if json:
-        print_json(
-            {
-                "goal": found.goal,
-                "effect": found.effect,
-                "margin": found.margin or None,
-                "alpha": found.alpha,
-                "alpha_each_arm": found.alpha_each,
-                "power": found.power,
-                "weights": list(found.weights),
-                "method": found.method,
-                **{
-                    key: {
-                        "units": size.total,
-                        "by_arm": list(size.by_arm),
-                        "days": size.days if math.isfinite(size.days) else None,
-                    }
-                    for key, size in zip(("fixed", "expected", "longest"), sizes.values(), strict=True)
-                },
-                "sentence": found.sentence,
-            }
+    found = planned(
+        PlanQuestion(
+            baseline=baseline,
+            mean=mean,
+            standard_deviation=sd,
+            effect=effect,
+            relative=relative,
+            margin=margin,
+            lower_is_better=lower,
+            alpha=alpha,
+            power=power,
+            arms=arms,
+            weights=shares,
+            units_a_day=daily,
         )
+    )
+    if json:
+        print_json(found)
         return
     out = console()
     out.print(found.sentence, markup=False, style="bold")
+    sizes = {"one look": found.fixed, "any moment, on average": found.expected, "any moment, at most": found.longest}
     names = ["control", *(f"arm {number}" for number in range(1, len(found.weights)))]
     rows = [
         [
             words,
             *(f"{units:,}" for units in size.by_arm),
-            f"{size.total:,}",
-            f"{size.days:.1f}" if math.isfinite(size.days) else "–",
+            f"{size.units:,}",
+            f"{size.days:.1f}" if size.days is not None else "–",
         ]
         for words, size in sizes.items()
     ]

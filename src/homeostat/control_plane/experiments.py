@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from homeostat.errors import Conflict
+from homeostat.experiments.planning import planned
 from homeostat.experiments.rules import Move
 from homeostat.experiments.service import Experiments
-from homeostat.ports import Clock
-from homeostat.records import Buckets, Experiment, ExperimentDraft, Namespace, ValuesAccepted
+from homeostat.experiments.story import story_of
+from homeostat.ports import Clock, ControlStore
+from homeostat.records import (
+    Buckets,
+    Decision,
+    Experiment,
+    ExperimentDraft,
+    ExperimentPage,
+    ExperimentPlan,
+    Namespace,
+    PlanQuestion,
+    ValuesAccepted,
+)
 from homeostat.registry.service import Registry
 from homeostat.settings import Settings
 
@@ -18,6 +31,7 @@ class ExperimentOrders:
 
     _settings: Settings
     _clock: Clock
+    _store: ControlStore
     _registry: Registry
     _experiments: Experiments
     _on_route: Callable[[str], None]
@@ -77,3 +91,14 @@ class ExperimentOrders:
         for model in {one.model for one in self._experiments.all() if one.namespace == namespace}:
             self._on_route(model)
         return held
+
+    def plan_experiment(self, question: PlanQuestion) -> ExperimentPlan:
+        return planned(question)
+
+    def experiment_report(self, id_: str) -> ExperimentPage:
+        one = self._experiments.get(id_)
+        if not one.epochs:
+            raise Conflict(f"Experiment {id_} is {one.state.value} and has not run: there is nothing to report.")
+        with self._store.read() as transaction:
+            decisions = transaction.list(Decision, model=one.model)
+        return ExperimentPage(experiment=id_, html=story_of(one, decisions).to_html())

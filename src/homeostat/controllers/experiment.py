@@ -48,10 +48,15 @@ class ExperimentController:
         live = self._experiments.live(view.model)
         if not live:
             return False
-        changed = False
+        changed, broken = False, []
         for experiment in live:
-            facts, evidence = self._facts(view, experiment, now)
-            following = self._experiments.advance(experiment, facts, evidence)
+            try:
+                facts, evidence = self._facts(view, experiment, now)
+                following = self._experiments.advance(experiment, facts, evidence)
+            except Exception as error:
+                # One that can't be judged must not stop the others, nor let their leases run out.
+                broken.append(error)
+                continue
             changed |= (following.state, following.epochs) != (experiment.state, experiment.epochs)
         if changed:
             self._on_route(view.model, now)
@@ -60,6 +65,9 @@ class ExperimentController:
         if served:
             seconds = min(one.lease_seconds for one in served)
             self._experiments.renew_lease(view.model, seconds, holder=self._holder, now=now)
+        if broken:
+            # The loop tells people of it.
+            raise broken[0]
         return changed
 
     def _facts(self, view: ModelView, experiment: Experiment, now: datetime) -> tuple[ExperimentFacts, dict[str, Any]]:

@@ -27,7 +27,9 @@ def check_versions(transaction: Transaction, draft: ExperimentDraft) -> None:
         if version.is_external:
             raise ServedElsewhere(model=draft.model)
         if version.stage is Stage.ARCHIVED:
-            raise Conflict(f"Version {arm.version} of '{draft.model}' is archived; an arm needs one that is not.")
+            raise Conflict(
+                f"Version {arm.version} of '{draft.model}' is archived; an arm needs one that is not. Register it anew."
+            )
     production = next((one for one in versions if one.stage is Stage.PRODUCTION), None)
     if production is None or latest_route(transaction, draft.model) is None:
         raise NotServing(model=draft.model)

@@ -8,10 +8,13 @@ from homeostat.errors import InvalidExperiment, InvalidSettings
 from homeostat.records import Arm, ExperimentMetric, MetricRole, RampStage, parse_span
 
 ARM_HELP = "An arm is written as NAME=VERSION:WEIGHT, such as control=3:0.5."
-METRIC_HELP = "A metric is written as NAME:ROLE or NAME:ROLE:MARGIN, such as accuracy:success or latency:guardrail:20."
+METRIC_HELP = (
+    "A metric is written as NAME:ROLE, with a margin and the smallest effect that matters if it has any: "
+    "accuracy:success, latency:guardrail:20, accuracy:success:0:0.02."
+)
 OWN_HELP = (
-    "A metric of your own is written as NAME:ROLE:higher or NAME:ROLE:lower, with a margin and bounds if it has any: "
-    "revenue:success:higher:0:0..100."
+    "A metric of your own is written as NAME:ROLE:higher or NAME:ROLE:lower, with a margin, bounds and the smallest "
+    "effect that matters if it has any: revenue:success:higher:0:0..100, revenue:success:higher:0:0..100:5."
 )
 RAMP_HELP = "A ramp is written as '5% for 1d, 20% for 2d, 100%'."
 
@@ -35,12 +38,15 @@ def parse_metric(text: str) -> ExperimentMetric:
 
     >>> parse_metric("latency:guardrail:20").margin
     20.0
+    >>> parse_metric("accuracy:success:0:0.02").minimum_effect
+    0.02
     """
     parts = text.split(":")
-    if not 2 <= len(parts) <= 3:
+    if not 2 <= len(parts) <= 4:
         raise InvalidExperiment(METRIC_HELP)
     margin = number(parts[2], METRIC_HELP) if len(parts) > 2 else 0.0
-    return ExperimentMetric(name=parts[0], role=_role(parts[1]), margin=margin)
+    least = number(parts[3], METRIC_HELP) if len(parts) > 3 else None
+    return ExperimentMetric(name=parts[0], role=_role(parts[1]), margin=margin, minimum_effect=least)
 
 
 def parse_own_metric(text: str) -> ExperimentMetric:
@@ -51,10 +57,10 @@ def parse_own_metric(text: str) -> ExperimentMetric:
     ((0.0, 100.0), False)
     """
     parts = text.split(":")
-    if not 3 <= len(parts) <= 5 or parts[2] not in ("higher", "lower"):
+    if not 3 <= len(parts) <= 6 or parts[2] not in ("higher", "lower"):
         raise InvalidExperiment(OWN_HELP)
     bounds = None
-    if len(parts) == 5:
+    if len(parts) > 4 and (parts[4] or len(parts) == 5):
         low, _, high = parts[4].partition("..")
         bounds = (number(low, OWN_HELP), number(high, OWN_HELP))
     return ExperimentMetric(
@@ -64,6 +70,7 @@ def parse_own_metric(text: str) -> ExperimentMetric:
         is_own=True,
         lower_is_better=parts[2] == "lower",
         bounds=bounds,
+        minimum_effect=number(parts[5], OWN_HELP) if len(parts) > 5 else None,
     )
 
 

@@ -13,9 +13,22 @@ from homeostat.ports.models import (
     Trainer,
     TrainingRequest,
 )
-from homeostat.ports.stores import Clock, ControlStore, FileStore, M, PredictionLog, R, Stages, Transaction
+from homeostat.ports.stores import (
+    FEATURE,
+    PROBABILITY,
+    Clock,
+    ControlStore,
+    FileStore,
+    M,
+    PredictionLog,
+    R,
+    Stages,
+    Transaction,
+)
 
 __all__ = [
+    "FEATURE",
+    "PROBABILITY",
     "Clock",
     "CompiledModel",
     "Compiler",

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from homeostat.records import Buckets, Experiment, ExperimentDraft, Namespace, ValuesAccepted
+from homeostat.records import (
+    Buckets,
+    Experiment,
+    ExperimentDraft,
+    ExperimentPage,
+    ExperimentPlan,
+    Namespace,
+    PlanQuestion,
+    ValuesAccepted,
+)
 
 
 class ExperimentPlane(Protocol):
@@ -70,4 +79,12 @@ class ExperimentPlane(Protocol):
 
     def set_holdouts(self, namespace: str, holdouts: Sequence[Buckets], *, actor: str, reason: str) -> Namespace:
         """Say which buckets of a namespace belong to no experiment."""
+        ...
+
+    def plan_experiment(self, question: PlanQuestion) -> ExperimentPlan:
+        """How many units an experiment needs; nothing is kept."""
+        ...
+
+    def experiment_report(self, id_: str) -> ExperimentPage:
+        """The report of an experiment that has run, as one HTML page."""
         ...

@@ -113,8 +113,9 @@ class ExperimentDraft(msgspec.Struct, frozen=True, kw_only=True):
     of calling an arm better, or worse, that is neither, over all metrics and arms. Lengths of time are in seconds.
 
     A unit is measured for `observation_seconds` from its first row on, its labels are waited for `label_seconds` more,
-    and only then it counts. Where `futility` is given, the experiment ends once the chance to still win is lower. For
-    each feature in `segments` the effects are shown by its value in a unit's first row too; nothing is decided by that.
+    and only then it counts. The experiment ends after `maximum_units` in all arms, where that is given, and before once
+    the chance to still win by then is lower than `futility`. For each feature in `segments` the effects are shown by
+    its value in a unit's first row too; nothing is decided by that.
     With `labelling_depends` which rows get labels depends on what was answered; `labelled_positive` and
     `labelled_negative` are the chances that a row gets one after either answer, by which rows are weighed.
     """
@@ -147,6 +148,28 @@ class ExperimentDraft(msgspec.Struct, frozen=True, kw_only=True):
     labelling_depends: bool = False
     labelled_positive: float | None = None
     labelled_negative: float | None = None
+
+
+class PlanQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known, or wished, of an experiment before it begins.
+
+    A rate has a `baseline`; anything else a `mean` and the `standard_deviation` of a unit's value. What is to be found
+    is an `effect`, or the `relative` one; with a `margin` it is that an arm is not worse by that. `weights` are the
+    arms', the control's first; without them `arms` get the same. `units_a_day` come in all arms.
+    """
+
+    baseline: float | None = None
+    mean: float | None = None
+    standard_deviation: float | None = None
+    effect: float | None = None
+    relative: float | None = None
+    margin: float | None = None
+    lower_is_better: bool = False
+    alpha: float = 0.05
+    power: float = 0.8
+    arms: int = 2
+    weights: tuple[float, ...] | None = None
+    units_a_day: float | None = None
 
 
 class Experiment(Mutable, frozen=True, kw_only=True):

@@ -87,7 +87,7 @@ def percent(value: float | None, places: int = 1) -> str:
     """
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{100 * value:.{places}f}{NARROW_SPACE}%"
+    return f"{100 * value:.{places}f}{NARROW_SPACE}%".replace("-", MINUS)
 
 
 def metric_value(metric: str, value: float | None) -> str:

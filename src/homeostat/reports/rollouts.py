@@ -57,7 +57,10 @@ class ArmFigures:
 
 @dataclass(frozen=True)
 class RolloutStory:
-    """All that the page shows. After `pairs` labelled pairs the gain lay between `low` and `high`."""
+    """All that the page shows. After `pairs` labelled pairs the gain lay between `low` and `high`.
+
+    With `is_by_entity` these are the first labelled pair of each entity alone.
+    """
 
     title: str
     state: str
@@ -76,6 +79,7 @@ class RolloutStory:
     arms: Sequence[ArmFigures]
     marks: Sequence[StoryMark]
     incident: Sequence[tuple[float, str]]
+    is_by_entity: bool = False
 
 
 def render_rollout(story: RolloutStory) -> str:
@@ -106,6 +110,7 @@ def render_rollout(story: RolloutStory) -> str:
         outcome=clipped(story.outcome, WORDS),
         reason=clipped(story.reason, WORDS),
         number=number,
+        promoted_at=number(1 / story.error),
     )
 
 
@@ -131,6 +136,7 @@ def interval_chart(story: RolloutStory) -> Markup:
         tag("path", d=line_path(places, low), class_="edge"),
         tag("path", d=line_path(places, high), class_="edge"),
         tag("path", d=line_path(places, [y(max(-bound, min(bound, value))) for value in story.gain]), class_="gain"),
+        _upright("points"),
         tag("text", "labelled pairs", x=(LEFT + WIDTH - RIGHT) / 2, y=BOTTOM + 33, class_="mid faint"),
     ]
     return picture("interval", "Gain of the candidate", _last(story), WIDTH, HEIGHT, *body)
@@ -169,16 +175,25 @@ def traffic_chart(story: RolloutStory, marks: Sequence[StoryMark]) -> Markup:
         at = x.low + share * (x.high - x.low)
         place = {0.0: "start", 0.5: "mid", 1.0: "end"}[share]
         body.append(tag("text", _when(at), x=x(at), y=BOTTOM + 18, class_=place))
+    body.append(_upright("rows"))
+    body.append(tag("text", "UTC", x=(LEFT + WIDTH - RIGHT) / 2, y=BOTTOM + 33, class_="mid"))
     total_new, total_old = sum(seen.candidate), sum(seen.baseline)
     words = f"The candidate answered {total_new:,} rows and the baseline {total_old:,}."
     return picture("traffic", "Traffic by arm", words, WIDTH, HEIGHT, *body)
 
 
+def _upright(words: str) -> Markup:
+    """The name of the vertical axis, along it."""
+    middle = (TOP + BOTTOM) / 2
+    return tag("text", words, x=14.0, y=middle, class_="mid", transform=f"rotate(-90 14 {middle:g})")
+
+
 def _last(story: RolloutStory) -> str:
     if not story.pairs:
         return "No interval: there are no labelled pairs, or the model predicts values."
+    each = ", the first one of each entity," if story.is_by_entity else ""
     return (
-        f"After {story.pairs[-1]:,} labelled pairs the candidate's {story.metric} is "
+        f"After {story.pairs[-1]:,} labelled pairs{each} the candidate's {story.metric} is "
         f"{_points(story.gain[-1])} points from the baseline's, and between {_points(story.low[-1])} and "
         f"{_points(story.high[-1])} with {1 - story.error:.0%} confidence at every look."
     )

@@ -10,7 +10,16 @@ from urllib.parse import quote
 import msgspec
 
 from homeostat.errors import UnknownRecord
-from homeostat.records import Buckets, Experiment, ExperimentDraft, Namespace, ValuesAccepted
+from homeostat.records import (
+    Buckets,
+    Experiment,
+    ExperimentDraft,
+    ExperimentPage,
+    ExperimentPlan,
+    Namespace,
+    PlanQuestion,
+    ValuesAccepted,
+)
 from homeostat.sdk.transport import Transport
 from homeostat.sdk.values import moment
 
@@ -89,6 +98,14 @@ class ExperimentRequests:
         """Say which buckets of a namespace belong to no experiment."""
         body = {"namespace": namespace, "holdouts": msgspec.to_builtins(list(holdouts))}
         return self._transport.order(Namespace, NAMESPACES, {**body, "actor": actor, "reason": reason})
+
+    def plan_experiment(self, question: PlanQuestion) -> ExperimentPlan:
+        """How many units an experiment needs; nothing is kept."""
+        return self._transport.order(ExperimentPlan, f"{EXPERIMENTS}/plan", msgspec.to_builtins(question))
+
+    def experiment_report(self, id_: str) -> ExperimentPage:
+        """The report of an experiment that has run, as one HTML page."""
+        return self._transport.ask(ExperimentPage, f"{_path(id_)}/report")
 
 
 def _path(id_: str) -> str:

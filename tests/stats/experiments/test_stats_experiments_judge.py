@@ -229,6 +229,11 @@ def test_flat_futile_and_out_of_time():
     patient = Plan(("old", "new"), EVEN, (ACCURACY,), maximum_units=10_000_000, futility=0.001)
     assert judge(units, patient).verdict == "running"
     assert judge(units, Plan(("old", "new"), EVEN, (ACCURACY,)), final=True).verdict == "inconclusive"
+    # Without a rule for futility too the last unit is the last one.
+    assert judge(units, Plan(("old", "new"), EVEN, (ACCURACY,), maximum_units=30_001)).verdict == "running"
+    full = judge(units, Plan(("old", "new"), EVEN, (ACCURACY,), maximum_units=30_000))
+    assert (full.verdict, "30,000 units are in" in full.reasons[0]) == ("inconclusive", True)
+    assert judge(units, Plan(("old", "new"), EVEN, (flat,), maximum_units=30_000)).verdict == "flat"
 
 
 def test_the_minimum_binds_a_win_and_not_a_loss():

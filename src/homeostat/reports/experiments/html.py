@@ -38,6 +38,7 @@ HEADLINES = {
     "inconclusive": "Ended without a decision",
     "held": "On hold: the data can't be trusted",
 }
+MOST_ODDS = 1e6
 NOTE_WHOLE = "For reading only: these p-values hold for one look at a size set before, and nothing is decided by them."
 NOTE_SEGMENTS = (
     "For reading only. Each row is a test of its own at one look, and p-values are not adjusted: of twenty segments in "
@@ -289,7 +290,14 @@ def _metric_row(each: MetricJudgement, metric: MetricPlan) -> dict[str, Any]:
 
 
 def _evidence(log_e: float, alpha: float) -> str:
-    odds = number(math.exp(min(log_e, 690.0)), 2) if log_e > -690 else "0"
+    # How far beyond a million to one is of no use to anybody.
+    bound = math.log(MOST_ODDS)
+    if log_e > bound:
+        odds = f"over {number(MOST_ODDS, 1)}"
+    elif log_e < -bound / 2:
+        odds = f"under {1 / math.sqrt(MOST_ODDS):g}"
+    else:
+        odds = number(math.exp(log_e), 2)
     return f"{odds} of {number(1 / alpha, 3)}"
 
 

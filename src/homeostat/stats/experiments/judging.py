@@ -50,7 +50,8 @@ def judge(units: Units, plan: Plan, *, final: bool = False) -> Judgement:
     Args:
         units: what was seen so far; those without a value yet count for the split only.
         plan: arms, weights, metrics and budgets.
-        final: the experiment has reached its longest duration: what is not decided is inconclusive.
+        final: the experiment has reached its longest duration: what is not decided is inconclusive. So it is once
+            the plan's maximum of units is reached.
 
     Raises:
         InvalidInput: the units do not fit the plan.
@@ -78,6 +79,7 @@ def judge_summary(summary: Summary, plan: Plan, *, final: bool = False) -> Judge
         raise InvalidInput(f"The plan has weights for {len(plan.weights)} epochs, the summary has more.")
     split, coverage, held = _checks(summary, plan)
     totals = summary.exposed.sum(axis=0)
+    ended = _why_over(int(totals.sum()), plan, final=final)
     judged: list[MetricJudgement] = []
     pairs: dict[tuple[str, int], Pair] = {}
     for metric in plan.metrics:
@@ -99,10 +101,10 @@ def judge_summary(summary: Summary, plan: Plan, *, final: bool = False) -> Judge
         name = plan.arms[arm]
         own = [each for each in judged if each.arm == name]
         chances[name] = _chance_to_win({metric: pairs[metric, at] for metric, at in pairs if at == arm}, plan)
-        found = _arm_verdict(own, plan, chances[name], final=final)
+        found = _arm_verdict(own, plan, chances[name], ended)
         arms[name] = found.verdict
         reasons.append(found.reason)
-    verdict, winner = _overall(arms, judged, plan, final=final)
+    verdict, winner = _overall(arms, judged, plan, final=bool(ended))
     if held:
         verdict, winner, reasons = "held", None, [*held, *reasons]
     return Judgement(
@@ -322,7 +324,14 @@ class _ArmVerdict:
     reason: str
 
 
-def _arm_verdict(own: Sequence[MetricJudgement], plan: Plan, chance: float, *, final: bool) -> _ArmVerdict:
+def _why_over(units: int, plan: Plan, *, final: bool) -> str:
+    """Why nothing more is waited for; empty where more is to come."""
+    if plan.maximum_units is not None and units >= plan.maximum_units:
+        return f"all of the {plan.maximum_units:,} units are in"
+    return "the time is up" if final else ""
+
+
+def _arm_verdict(own: Sequence[MetricJudgement], plan: Plan, chance: float, ended: str) -> _ArmVerdict:
     worse = [each for each in own if each.standing == "worse"]
     if worse:
         return _ArmVerdict("loss", " ".join(each.sentence for each in worse))
@@ -342,9 +351,9 @@ def _arm_verdict(own: Sequence[MetricJudgement], plan: Plan, chance: float, *, f
         if all(min(each.units) >= plan.minimum_units for each in flat):
             return _ArmVerdict("flat", " ".join(each.sentence for each in flat))
         return _ArmVerdict("running", f"{own[0].arm}: the minimum of {plan.minimum_units:,} units is not reached yet.")
-    if final:
+    if ended:
         waiting = [each.sentence for each in (*success, *guardrails) if each.standing in ("open", "no data")]
-        return _ArmVerdict("inconclusive", f"{own[0].arm if own else 'All arms'}: the time is up. " + " ".join(waiting))
+        return _ArmVerdict("inconclusive", f"{own[0].arm if own else 'All arms'}: {ended}. " + " ".join(waiting))
     if plan.futility is not None and chance < plan.futility and is_enough and own:
         return _ArmVerdict(
             "inconclusive",

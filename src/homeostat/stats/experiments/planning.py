@@ -20,6 +20,7 @@ from homeostat.stats.sequential.result import Floats, checked_alpha, checked_num
 # Simulated experiments, the moments at which each is looked at, and how far beyond a fixed sample they may run.
 RUNS, LOOKS, FURTHEST = 1_000, 400, 8.0
 MOST_UNITS = 1e12
+SMALLEST, LARGEST = 1e-12, 1e12
 MOST_ARMS = 50
 
 
@@ -108,8 +109,10 @@ def experiment_size(
             raise InvalidInput("Give the smallest effect that matters, above 0, or a margin for non-inferiority.")
         gate, goal = 0.0, "superiority"
     else:
-        if not checked_number(margin, "margin", low=0) > 0:
+        if not _sized(margin, "margin") > 0:
             raise InvalidInput(f"The margin must be above 0; got {margin:g}.")
+        if baseline is not None and margin >= 1:
+            raise InvalidInput("The margin of a rate is a share below 1, such as 0.02 for two points.")
         gate, goal = -margin, "non-inferiority"
         if better <= gate:
             raise InvalidInput("An arm that is worse by the margin can't be shown not to be.")
@@ -118,6 +121,8 @@ def experiment_size(
         raise InvalidInput(f"A rate of {baseline:g} can't change by {better:g}: it would be {other:g}.")
     first, second = (level * (1 - level), other * (1 - other)) if baseline is not None else (spread**2, spread**2)
     gap = better - gate
+    if gap < SMALLEST:
+        raise InvalidInput(f"An effect of {gap:g} would need more than {MOST_UNITS:g} units. Plan for a larger one.")
     reach = critical(1 - each, math.inf, "larger") + critical(power, math.inf, "larger")
     # The smallest arm has to show it; the others have by then.
     treated = min(shares[1:])
@@ -128,12 +133,16 @@ def experiment_size(
         ratio = treated / shares[0]
         exact = sample_size_proportions(level, other, power=power, alpha=each, ratio=ratio, alternative=side).exact
         exact /= shares[0]
+    # However large the effect, an arm needs two units to vary.
+    exact = max(exact, 2 / min(shares))
     if exact > MOST_UNITS:
         raise InvalidInput(f"An effect of {gap:g} would need more than {MOST_UNITS:g} units. Plan for a larger one.")
     pace = math.nan if units_a_day is None else checked_number(units_a_day, "number of units a day", low=1e-9)
     stops = _stops(exact, gap, (first, second), (shares[0], treated), each, is_rate=baseline is not None, seed=seed)
-    longest = float(np.quantile(stops, power))
-    if math.isinf(longest):
+    with np.errstate(invalid="ignore"):
+        longest = float(np.quantile(stops, power))
+    # Between two that never stop there is no number either.
+    if not math.isfinite(longest):
         raise InvalidInput(
             f"The anytime-valid verdict needs more than {FURTHEST:g} times a fixed sample; plan for a larger effect."
         )
@@ -179,7 +188,9 @@ def _stops(
     h = w * (1 - w)
     # Squares of scores around the effect, which also spread by what the effect itself adds.
     noise = h * ((1 - w) * variances[1] + w * variances[0])
-    totals = np.geomspace(max(fixed / 50, 2.0), fixed * FURTHEST, LOOKS)
+    # No verdict on means comes before the burn-in, which for large effects is far beyond a fixed sample.
+    furthest = fixed * FURTHEST if is_rate else max(fixed * FURTHEST, 2 * BURN_IN / min(shares))
+    totals = np.geomspace(max(fixed / 50, 2.0), furthest, LOOKS)
     units = totals * pair
     steps = np.diff(units, prepend=0.0)
     rng = np.random.default_rng(seed)
@@ -229,14 +240,23 @@ def _level(baseline: float | None, mean: float | None, deviation: float | None) 
         if not 0 < checked_number(baseline, "baseline rate") < 1:
             raise InvalidInput(f"The baseline rate must lie between 0 and 1; got {baseline:g}.")
         return baseline, math.nan
-    if deviation is None or not checked_number(deviation, "standard deviation", low=0) > 0:
+    if deviation is None or not _sized(deviation, "standard deviation") > 0:
         raise InvalidInput("A mean needs the standard deviation of a unit's value, above 0.")
-    return checked_number(0.0 if mean is None else mean, "mean"), deviation
+    return _sized(0.0 if mean is None else mean, "mean"), deviation
+
+
+def _sized(value: float, what: str) -> float:
+    """A number that can be squared and divided by. Raises `InvalidInput`."""
+    if abs(checked_number(value, what)) > LARGEST or 0 < abs(value) < SMALLEST:
+        raise InvalidInput(
+            f"The {what} must be 0, or from {SMALLEST:g} to {LARGEST:g} in size; measure in another unit."
+        )
+    return value
 
 
 def _effect(effect: float | None, relative: float | None, level: float) -> float:
     if effect is not None and relative is not None:
         raise InvalidInput("Give the effect or the relative effect, not both.")
     if relative is not None:
-        return checked_number(relative, "relative effect") * abs(level)
-    return 0.0 if effect is None else checked_number(effect, "effect")
+        return _sized(_sized(relative, "relative effect") * abs(level), "effect")
+    return 0.0 if effect is None else _sized(effect, "effect")

@@ -108,7 +108,8 @@ class Plan:
         rollback_error: the false-rollback budget: the chance that ever an arm loses that is not worse.
         minimum_units: units with a value that an arm and the control need before the arm may win or be flat. A loss
             does not wait for them: its evidence counts at any size.
-        maximum_units: units in all arms after which the experiment ends; only the futility rule looks ahead to it.
+        maximum_units: units in all arms after which the experiment ends: what is undecided then is inconclusive. The
+            futility rule looks ahead to it.
         power: the power that the table for reading reports sizes for.
         futility: end as inconclusive where the chance to still win by `maximum_units` falls below this. It never adds
             to the errors; None for no such rule.

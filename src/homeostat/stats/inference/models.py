@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,8 @@ class ModelComparison:
     `difference` is the one that decides: of accuracies, or of mean losses for a number to be predicted. `mcnemar` and
     `auc` are there where they apply. `log_e_better` and `log_e_worse` are logarithms of e-values that stay valid
     however often this is repeated while rows come in: act at `log_e >= log(1/alpha)`. `minimum_effect` is the smallest
-    difference that these rows would have shown with a power of 80 %.
+    difference that these rows would have shown with a power of 80 %. `segments` holds the same of each segment alone,
+    where `homeostat.compare_models` was asked for it; its p-values allow for no other segment.
     """
 
     difference: Result
@@ -40,6 +42,7 @@ class ModelComparison:
     minimum_effect: float
     verdict: str
     sentence: str
+    segments: Mapping[str, ModelComparison] = field(default_factory=dict)
 
 
 def compare_models(
@@ -130,6 +133,29 @@ def compare_losses(
     difference = _clustered(gain, codes, confidence, "mean loss", (float(one.mean()), float(two.mean())))
     wins, losses = _by_entity(-gain, codes)
     return _judged(difference, None, None, wins, losses, higher_is_better=False)
+
+
+def insufficient(rows: int, *, entities: int | None = None, confidence: float = 0.95) -> ModelComparison:
+    """What there is to say of rows, or of entities, that are too few for an error: nothing.
+
+    >>> insufficient(1).verdict
+    'insufficient'
+    """
+    units = "1 row" if rows == 1 else f"{rows} rows"
+    if entities is not None:
+        units += " of 1 entity" if entities == 1 else f" of {entities} entities"
+    unknown = Result(
+        estimate=math.nan,
+        interval=(math.nan, math.nan),
+        statistic=math.nan,
+        p=math.nan,
+        n=rows,
+        sentence=f"There is no error to be had from {units}.",
+        sizes=(rows,),
+        method="none",
+        confidence=confidence,
+    )
+    return _judged(unknown, None, None, 0, 0, higher_is_better=True)
 
 
 def _right(

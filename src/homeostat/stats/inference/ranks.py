@@ -40,14 +40,8 @@ def mann_whitney(first: npt.ArrayLike, second: npt.ArrayLike, *, confidence: flo
     below, above = placements(one, two)
     effect = float(above.mean())
     error, df = _placement_error(below, above)
-    p = _p_value(one, two, effect * sizes[0] * sizes[1])
-    if error and 0 < effect < 1:
-        half = critical(confidence, df, "two-sided") * error / (effect * (1 - effect))
-        logit = math.log(effect / (1 - effect))
-        low, high = _expit(logit - half), _expit(logit + half)
-    else:
-        low, high = newcombe_effect_interval(effect, *sizes, confidence=confidence)
-    interval = low, high
+    p = rank_p(one, two, effect)
+    interval = effect_interval(below, above, confidence=confidence)
     sentence = (
         f"A value of the second group is larger than one of the first in {effect:.1%} of pairs, ties counting half "
         f"({shown_interval(interval, confidence, signed=False)}, {shown_p(p)}), from {sizes[0]} and {sizes[1]} rows. "
@@ -76,10 +70,31 @@ def placements(first: Floats, second: Floats) -> tuple[Floats, Floats]:
     >>> placements(np.array([1.0, 2.0]), np.array([2.0, 3.0]))[1].tolist()
     [0.75, 1.0]
     """
-    one, two = np.sort(first), np.sort(second)
-    above = (np.searchsorted(one, second, "left") + np.searchsorted(one, second, "right")) / (2 * len(one))
-    below = 1 - (np.searchsorted(two, first, "left") + np.searchsorted(two, first, "right")) / (2 * len(two))
-    return below, above
+    return 1 - placed(first, second), placed(second, first)
+
+
+def placed(values: Floats, among: Floats) -> Floats:
+    """For each value the share of the others below it, ties counting half."""
+    ordered = np.sort(among)
+    both = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+    return np.asarray(both / (2 * len(among)))
+
+
+def effect_interval(below: Floats, above: Floats, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the common-language effect from the placements of both groups.
+
+    Placements' variance on the logit scale; where groups overlap by less than one pair's worth, or one has a single
+    row, that variance can't be trusted, and the interval is Newcombe's.
+    """
+    sizes, effect = (len(below), len(above)), float(above.mean())
+    inside = effect * (1 - effect)
+    if min(sizes) > 1 and inside * min(sizes) >= 1:
+        error, df = _placement_error(below, above)
+        if error:
+            half = critical(confidence, df, "two-sided") * error / inside
+            logit = math.log(effect / (1 - effect))
+            return _expit(logit - half), _expit(logit + half)
+    return newcombe_effect_interval(effect, *sizes, confidence=confidence)
 
 
 def newcombe_effect_interval(effect: float, n_1: int, n_2: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -104,19 +119,21 @@ def newcombe_effect_interval(effect: float, n_1: int, n_2: int, *, confidence: f
     return low, high
 
 
-def _p_value(one: Floats, two: Floats, u: float) -> float:
-    """Two-sided p of U: exact for few rows without ties, else normal with both corrections."""
+def rank_p(one: Floats, two: Floats, effect: float) -> float:
+    """Two-sided p of the effect: exact for few rows without ties, else normal with both corrections."""
     from scipy.special import ndtr
     from scipy.stats import mannwhitneyu
 
     n_1, n_2, n = len(one), len(two), len(one) + len(two)
-    ties = np.unique(np.concatenate([one, two]), return_counts=True)[1].astype(np.float64)
+    values, counts = np.unique(np.concatenate([one, two]), return_counts=True)
+    ties = counts.astype(np.float64)
     if len(ties) == 1:
         return 1.0
     if min(n_1, n_2) <= EXACT and len(ties) == n:
-        return float(mannwhitneyu(two, one, alternative="two-sided", method="exact").pvalue)
+        first, second = (np.searchsorted(values, part) for part in (one, two))
+        return float(mannwhitneyu(second, first, alternative="two-sided", method="exact").pvalue)
     spread = math.sqrt(n_1 * n_2 / 12 * (n + 1 - float((ties**3 - ties).sum()) / (n * (n - 1))))
-    return min(1.0, 2 * float(ndtr((0.5 - abs(u - n_1 * n_2 / 2)) / spread)))
+    return min(1.0, 2 * float(ndtr((0.5 - n_1 * n_2 * abs(effect - 0.5)) / spread)))
 
 
 def _placement_error(below: Floats, above: Floats) -> tuple[float, float]:
