@@ -21,7 +21,7 @@ from pathlib import Path
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-from benchmarks.releases import better, bucketing, rollback, same, speed, worse  # noqa: E402
+from benchmarks.releases import better, bucketing, entities, rollback, same, speed, worse  # noqa: E402
 from benchmarks.statistics.section import Section  # noqa: E402
 
 PAGE = Path(__file__).parents[2] / "docs" / "releases-measured.md"
@@ -42,6 +42,7 @@ def part(whole: int, size: float, least: int = 1) -> int:
 # At size 1 each simulation of one row has as many runs as stand here.
 SECTIONS: dict[str, Make] = {
     "same": lambda pool, size: same.run(pool, runs=part(1000, size)),
+    "entities": lambda pool, size: entities.run(pool, runs=part(200, size)),
     "worse": lambda pool, size: worse.run(pool, runs=part(100, size), margin_runs=part(1000, size)),
     "better": lambda pool, size: better.run(pool, runs=part(100, size)),
     "rollback": lambda _, size: rollback.run(orders=part(1000, size), breaches=part(20, size, 3)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +25,9 @@ from homeostat.records import (
 )
 from homeostat.registry.service import Registry
 from homeostat.rollouts import rules
-from homeostat.rollouts.evidence import Comparison
+from homeostat.rollouts.evidence import Comparison, counted_log_evidence, failure_log_evidence
 from homeostat.rollouts.rules import Facts
 from homeostat.rollouts.service import Rollouts
-from homeostat.stats.sequential.betting import FRACTIONS
 from homeostat.stores.memory import MemoryControlStore, MemoryFileStore
 
 BEGAN = datetime(2025, 1, 6, tzinfo=UTC)
@@ -68,27 +66,14 @@ UNDECIDED = (rules.LIMIT, "")
 def _beyond_margin(part: Counts, counts: npt.NDArray[np.int64], margin: float, kind: str) -> npt.NDArray[np.float64]:
     """The log evidence that a figure is worse by more than a margin, among so many first rows.
 
-    It says where to look; the rules reckon for themselves. Bets of a fixed fraction multiply to the same wealth in any
-    order, so counts are enough.
+    It says where to look; the rules reckon for themselves.
     """
     wins, losses = part.wins[counts], part.losses[counts]
     same = part.pairs[counts] - wins - losses
     both = same - part.both[counts] if kind == "fpr" else part.both[counts] if kind == "tpr" else same
     scale = 1.0 if kind == "tpr" else 1 + margin
     gain = {"tpr": 1 - margin, "fpr": 1 / scale, "accuracy": (1 - margin) / scale}[kind]
-    stakes = np.array(FRACTIONS)[:, None]
-    wealth = losses * np.log1p(stakes * gain) + wins * np.log1p(-stakes) + both * np.log1p(-stakes * margin / scale)
-    return np.asarray(np.logaddexp.reduce(wealth, axis=0) - math.log(len(FRACTIONS)))
-
-
-def failures_by_counts(rows: Any, failures: Any, allowed: float) -> Any:
-    """What `rollouts.evidence.failure_log_evidence` says, in a time that does not grow with the rows; also of arrays.
-
-    Bets of a fixed fraction multiply to the same wealth in any order.
-    """
-    stakes = np.array(FRACTIONS).reshape(-1, *(1 for _ in np.shape(rows)))
-    wealth = failures * np.log1p(stakes * (1 - allowed)) + rows * np.log1p(-stakes * allowed)
-    return np.logaddexp.reduce(wealth, axis=0) - math.log(len(FRACTIONS))
+    return counted_log_evidence((gain, -1.0, -margin / scale), (losses, wins, both))
 
 
 def open_rollouts() -> tuple[MemoryControlStore, Rollouts]:
@@ -199,7 +184,7 @@ class Simulation:
             highest = np.maximum(highest, _beyond_margin(part, told + 1, margin, kind))
         served = np.flatnonzero(self.rows.failed)
         failed = self._failed[served + 1]
-        served = served[failures_by_counts(served + 1 - failed, failed, limits.error_rate) >= FLOOR]
+        served = served[failure_log_evidence(served + 1 - failed, failed, limits.error_rate) >= FLOOR]
         if self._answered or self._weight:
             served = np.concatenate([served, np.flatnonzero(self.rows.slow)])
         return np.unique(np.concatenate([told[highest >= FLOOR] + self.late, served])).tolist()

@@ -100,6 +100,7 @@ def make_home(loads: ModuleType, home: Path) -> Path:
     system = open_system(load(environment={}, overrides={"home": str(home / "state")}))
     given = Registration(training=home / "turned.csv", target="label", pipeline=home / "turned.skops")
     assert system.control.register(loads.MODEL, given, actor="benchmark", reason="a worse one").number == WRONG
+    system.control.move(loads.MODEL, WRONG, Stage.STAGING, actor="benchmark", reason="it is to be tried")
     system.close()
     return home
 

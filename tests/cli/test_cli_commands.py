@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +295,8 @@ def test_costs_of_errors_set_the_threshold_of_a_version(
     assert choice["threshold"] == weighed["threshold"] <= 0.5
     assert choice["cost"] <= choice["default_cost"]
     assert choice["cost_false_negative"] == 20
+
+
+def test_the_package_is_a_command_too():
+    found = subprocess.run([sys.executable, "-m", "homeostat", "--version"], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("homeostat ")

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,7 +16,19 @@ from homeostat.controllers.views import watched
 from homeostat.errors import Conflict, HomeostatError, InvalidData, StorageFailed
 from homeostat.frames import Columns
 from homeostat.monitoring.checks import row_losses
-from homeostat.records import Finding, Lease, RolloutPolicy, RolloutState, Stage, Verdict
+from homeostat.records import (
+    Alert,
+    AlertState,
+    Finding,
+    Lease,
+    Model,
+    RolloutPolicy,
+    RolloutState,
+    Severity,
+    Stage,
+    Task,
+    Verdict,
+)
 from homeostat.stats.sequential import LossDetector
 
 
@@ -130,8 +143,6 @@ def test_whatever_a_controller_raises_is_a_finding(small, small_systems):
 
 
 def test_one_model_that_can_not_be_read_stops_no_other(small, small_systems):
-    from homeostat.records import Model, Task
-
     other = Model(name="other", task=Task.BINARY, target="y", created_at=small.clock.now())
     with small.system.store.begin() as transaction:
         transaction.insert(other)
@@ -146,6 +157,40 @@ def test_one_model_that_can_not_be_read_stops_no_other(small, small_systems):
     loop = replace(small.system.loop, controllers=(counting,), view=view)
     loop.run_due(small.clock.now())
     assert [model for model, _ in counting.rounds] == ["other"]
+
+
+def test_of_several_models_the_most_critical_may_be_taken_back_first_and_before_anything_slow(small, small_systems):
+    at, kinds = small.clock.now(), {"dull": 0, "worse": 0, "vital": 5}
+    with small.system.store.begin() as transaction:
+        for name in kinds:
+            transaction.insert(Model(name=name, task=Task.BINARY, target="y", created_at=at))
+        for name, severity in (("dull", Severity.MEDIUM), ("worse", Severity.CRITICAL)):
+            transaction.insert(
+                Alert(
+                    id=f"{name}-alert-1",
+                    model=name,
+                    subject="drift",
+                    state=AlertState.OPEN,
+                    severity=severity,
+                    message="moved",
+                    opened_at=at,
+                    last_seen_at=at,
+                )
+            )
+    urgent, slow = Counting(), Counting()
+    urgent.is_urgent = True
+    seen = urgent.rounds = slow.rounds = []
+    calm = small_systems.quiet_policy()
+
+    def policy(model):
+        rules = msgspec.structs.replace(calm.rollout, criticality=kinds.get(model, 0))
+        return msgspec.structs.replace(calm, rollout=rules)
+
+    replace(small.system.loop, controllers=(slow, urgent), policy=policy).run_due(at)
+    order = ["vital", "worse", "dull", small_systems.MODEL]
+    assert [model for model, _ in seen[:4]] == order
+    # Then everybody's turn, in the same order: each of the two controllers once.
+    assert [model for model, _ in seen[4:]] == [model for model in order for _ in range(2)]
 
 
 def looks(small, small_systems) -> int:
@@ -183,8 +228,6 @@ def test_a_new_version_in_production_is_looked_at_at_once(small, small_systems):
 
 
 def test_nothing_in_production_is_nothing_to_do(small_systems, small):
-    from homeostat.records import Model, Task
-
     with small.system.store.begin() as transaction:
         transaction.insert(Model(name="empty", task=Task.REGRESSION, target="y", created_at=small.clock.now()))
     small.system.tick()

@@ -3,7 +3,7 @@
 import pytest
 
 from homeostat.errors import InvalidSettings
-from homeostat.records import Span, Step, StepKind, parse_span, parse_step, parse_steps
+from homeostat.records import Span, Step, StepKind, parse_span, parse_step, parse_steps, written_step
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,8 @@ def test_spans(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "5", "m", "-5m", "5 min", "1h 30m", "5M", "1e3s", ".5h", "1.2.3h", "rows", "0.5 rows", "inf s"]
+    "text",
+    ["", "5", "m", "-5m", "5 min", "1h 30m", "5M", "1e3s", ".5h", "1.2.3h", "rows", "0.5 rows", "inf s", "9999d"],
 )
 def test_what_is_no_span(text):
     with pytest.raises(InvalidSettings):
@@ -56,15 +57,23 @@ def test_what_is_no_span(text):
             ),
         ),
         ("100%", Step(kind=StepKind.FULL, weight=1.0)),
-        ("100% for 0 rows", Step(kind=StepKind.FULL, weight=1.0)),
         ("canary 5% for 200 labels", Step(kind=StepKind.CANARY, weight=0.05, labels=200)),
         ("canary 5% with control", Step(kind=StepKind.CANARY, weight=0.05, control=True)),
         ("ab 50% max 7d then approve", Step(kind=StepKind.AB, weight=0.5, max_seconds=604_800, approval=True)),
         ("bake for 1h", Step(kind=StepKind.BAKE, weight=1.0, seconds=3600)),
+        # 'for' may be left out.
+        ("shadow 500 pairs", Step(kind=StepKind.SHADOW, pairs=500)),
+        ("bake 1d", Step(kind=StepKind.BAKE, weight=1.0, seconds=86_400)),
+        ("100% 1h", Step(kind=StepKind.FULL, weight=1.0, seconds=3600)),
+        (
+            "canary 10% 2d and 5 rows max 3d",
+            Step(kind=StepKind.CANARY, weight=0.1, seconds=172_800, rows=5, max_seconds=259_200),
+        ),
     ],
 )
 def test_steps(text, expected):
     assert parse_step(text) == expected
+    assert parse_step(written_step(expected)) == expected
 
 
 @pytest.mark.parametrize(
@@ -105,11 +114,35 @@ def test_steps(text, expected):
         "canary 10% for 200 rows max 100 rows",
         "shadow for 200 pairs max 100 rows",
         "ab 50% for 200 labels until decided max 100 rows",
+        # Lengths that are none, or that no date can be reckoned with.
+        "canary 10% for 0d",
+        "canary 10% max 0d",
+        "100% for 0 rows",
+        "canary 10% for 99999d",
+        f"canary 10% for {'9' * 400}d",
+        "canary 10% for 10000000000000 rows",
+        # A share that nobody would fall into.
+        "canary 0.00000001%",
+        "shadow500 pairs",
+        "canary 10 2d",
+        "canary 10% 2d for 3d",
+        "c\u00e4nary 10%",
     ],
 )
 def test_what_is_no_step(text):
     with pytest.raises(InvalidSettings):
         parse_step(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 10_000, "canary 10% for " + "1d and " * 3_000 + "1d", "canary 10%" + " " * 9_000 + "x"]
+)
+def test_a_long_text_is_refused_and_not_told_again(text):
+    with pytest.raises(InvalidSettings) as refused:
+        parse_step(text)
+    assert len(refused.value.message) < 300
+    with pytest.raises(InvalidSettings, match="at the most"):
+        parse_steps(("100%",) * 1000)
 
 
 def test_a_rollout_raises_the_share_to_all():

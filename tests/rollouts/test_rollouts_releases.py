@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from benchmarks.releases import better, same, speed, worse
-from benchmarks.releases.controller import Simulation, failures_by_counts
+from benchmarks.releases.controller import Simulation
 from benchmarks.releases.policies import LIVE, SHADOW_FIRST, with_steps
 from benchmarks.releases.runs import Case, Share, run_some
 from benchmarks.releases.world import Counts, Evidence, FixedSample, Traffic, Truth, draw
@@ -13,6 +13,7 @@ from scipy import stats
 
 from homeostat.records import Policy, Task
 from homeostat.rollouts.evidence import Pairs, compare, compare_within, failure_log_evidence
+from homeostat.stats.sequential import betting_log_evidence
 
 POLICY = Policy()
 
@@ -49,9 +50,14 @@ def test_counts_say_what_the_product_reads_from_the_log():
         assert asdict(found) == pytest.approx(asdict(part))
 
 
-@pytest.mark.parametrize("counts", [(0, 0), (1, 0), (0, 1), (300, 2), (300, 20), (4000, 40)])
+@pytest.mark.parametrize("counts", [(1, 0), (0, 1), (300, 2), (300, 20), (4000, 40)])
 def test_evidence_on_failures_depends_on_counts_only(counts):
-    assert failures_by_counts(*counts, 0.01) == pytest.approx(failure_log_evidence(*counts, 0.01), abs=1e-9)
+    rows, failures = counts
+    events = np.random.default_rng(0).permutation(np.repeat([-0.01, 0.99], [rows, failures]))
+    one, *more = failure_log_evidence(*(np.array([each, each]) for each in counts), 0.01)
+    assert [one] == more == [failure_log_evidence(*counts, 0.01)]
+    assert one == pytest.approx(betting_log_evidence(events, 1.0)[-1], abs=1e-9)
+    assert failure_log_evidence(0, 0, 0.01) == 0.0
 
 
 @pytest.mark.slow

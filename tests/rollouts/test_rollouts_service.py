@@ -256,6 +256,8 @@ def test_rollback_with_nothing_to_return_to(small, small_systems, policy):
         small.system.control.roll_back(small_systems.MODEL, to=None, actor="ann", reason="why not")
     assert small.served_by() == {1}
     version = small.register(small_systems.fitted())
+    with pytest.raises(Conflict, match="in production already"):
+        small.system.control.roll_back(small_systems.MODEL, to=1, actor="ann", reason="r")
     with pytest.raises(Conflict, match="never was"):
         small.system.control.roll_back(small_systems.MODEL, to=version.number, actor="ann", reason="never served")
     with pytest.raises(UnknownVersion):

@@ -18,6 +18,7 @@ from homeostat.cli import (
     drift,
     experiment,
     experiment_plan,
+    experiment_values,
     imports,
     init,
     key,
@@ -42,6 +43,7 @@ app.add_typer(rollout.app, name="rollout")
 app.add_typer(decision.app, name="decision")
 app.add_typer(decision.incident_app, name="incident")
 experiment.app.command("plan")(experiment_plan.plan)
+experiment.app.command("values")(experiment_values.values)
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(alert.app, name="alert")
 app.add_typer(key.app, name="key")

@@ -108,4 +108,5 @@ def show_incident(
         return
     state = found.state.value.replace("_", " ")
     console().print(f"{found.id}: {state}. {found.cause}", markup=False)
-    console().print(table("", ["when", "what"], [[moment(event.at), event.what] for event in found.timeline]))
+    rows = [[moment(event.at, seconds=True), event.what] for event in found.timeline]
+    console().print(table("", ["when", "what"], rows))

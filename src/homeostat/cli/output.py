@@ -72,9 +72,9 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> Any:
     return made
 
 
-def moment(value: datetime | None) -> str:
-    """A time as people read it."""
-    return "" if value is None else value.strftime("%Y-%m-%d %H:%M")
+def moment(value: datetime | None, *, seconds: bool = False) -> str:
+    """A time as people read it, to the second where that matters."""
+    return "" if value is None else value.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,6 +38,8 @@ def status(model: ModelArgument, server: ServerOption = None, json: JsonOption =
     """All rollouts of a model, oldest first."""
     with context.control_plane(server) as plane:
         rollouts = plane.rollouts(model)
+        live = next((one for one in rollouts if one.state.is_under_way), None)
+        known = plane.comparisons(model) if live is not None and not json else []
     if json:
         print_json({"model": model, "rollouts": rollouts})
         return
@@ -56,6 +59,28 @@ def status(model: ModelArgument, server: ServerOption = None, json: JsonOption =
         for rollout in rollouts
     ]
     console().print(table("", ["rollout", "versions", "state", "step", "phase", "began", "why"], rows))
+    if live is not None:
+        evidence = next((one.evidence for one in known if one.id == live.id), {})
+        console().print(_progress(live, evidence), markup=False)
+
+
+def _progress(rollout: Rollout, evidence: Mapping[str, Any]) -> str:
+    """What the present step asks for, what there is of it, and what a person may do."""
+    from homeostat.records import Phase, RolloutState, written_step
+
+    # Nobody has looked at a step that has just begun.
+    seen = evidence if evidence.get("position") == rollout.step else {}
+    rows, pairs, labels = (seen.get(f"{name}_in_step", 0) for name in ("rows", "pairs", "labels"))
+    words = (
+        f"{rollout.id} is in step {rollout.step + 1} of {len(rollout.steps)}, '{written_step(rollout.current)}': "
+        f"{rows:,} rows, {pairs:,} labelled pairs and {labels:,} labelled rows in it so far"
+    )
+    order = "homeostat rollout"
+    if rollout.state is RolloutState.PAUSED:
+        return f"{words}. It is paused, and its guardrails hold: '{order} resume {rollout.model}' lets it go on."
+    if rollout.phase is Phase.AWAITING_APPROVAL:
+        return f"{words}. It waits for a person: '{order} approve {rollout.model}', or '{order} abort {rollout.model}'."
+    return f"{words}."
 
 
 @app.command("pause")

@@ -27,6 +27,9 @@ from homeostat.retraining.rules import evaluation_rows, offline_metrics, thresho
 from homeostat.retraining.service import describe_features
 from homeostat.settings import Settings
 
+# Who names the two files the wrong way round has one of these where the model should be.
+TABLES = (".csv", ".csv.gz", ".parquet", ".pq")
+
 
 def register_files(
     registry: Registry,
@@ -92,6 +95,10 @@ def load_pipeline(path: Path, *, allow_pickle: bool) -> Any:
     """A fitted model from a file: skops with the trusted types, another library's own format, or an allowed pickle."""
     if path.suffix in connector.SUFFIXES:
         return connector.read_model(path)
+    if path.name.endswith(TABLES):
+        raise InvalidInput(
+            f"{path.name} is a table and no fitted model. The model's file comes first, the table after it."
+        )
     if not allow_pickle:
         raise InvalidInput(
             f"{path.name} is not one of {', '.join(connector.SUFFIXES)}. A pickle can run any code when it is loaded: "

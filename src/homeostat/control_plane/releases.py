@@ -11,7 +11,7 @@ from homeostat.control_plane.orders import explained
 from homeostat.control_plane.registration import check_runnable
 from homeostat.control_plane.rollout_report import rollout_report
 from homeostat.controllers.confirmation import wait_for_gateways
-from homeostat.errors import Conflict, UnknownRecord
+from homeostat.errors import Conflict, IntegrityError, NothingToRollBackTo, UnknownRecord
 from homeostat.experiments import replaying as experiments
 from homeostat.journal import latest_route
 from homeostat.ports import Clock, ControlStore, PredictionLog
@@ -24,12 +24,17 @@ from homeostat.records import (
     Rollout,
     RolloutPage,
     RolloutState,
+    StepKind,
+    Version,
+    version_key,
 )
+from homeostat.registry.rules import check_promotable
 from homeostat.registry.service import Registry
 from homeostat.rollouts.following_up import Aftermath
 from homeostat.rollouts.incidents import Incidents
 from homeostat.rollouts.replaying import find_decision, replay_decision
 from homeostat.rollouts.service import Rollouts
+from homeostat.rollouts.taking_back import active_rollout
 from homeostat.settings import Settings
 
 
@@ -44,10 +49,12 @@ class ReleasesPlane:
     _rollouts: Rollouts
     _on_route: Callable[[str], None]
     _is_gone: Callable[[GatewayReport], bool]
+    _on_integrity_error: Callable[[IntegrityError], None]
 
     @explained
     def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> Rollback:
         policy = self._settings.policy_of(model)
+        self._check_target(model, to)
         number = self._rollouts.roll_back(model, policy, to=to, at=self._clock.now(), actor=actor, reason=reason)
         route, (confirmed, waiting) = self._carried_out(model)
         incidents = Incidents(self._store)
@@ -66,6 +73,28 @@ class ReleasesPlane:
             incident=None if incident is None else incident.id,
         )
 
+    def _check_target(self, model: str, to: int | None) -> None:
+        """Refuse to go back to a version that nobody can load. What gateways hold by the present route they have."""
+        with self._store.read() as transaction:
+            rollout, route = active_rollout(transaction, model), latest_route(transaction, model)
+            if rollout is not None and to in (None, rollout.baseline) and rollout.current.kind is not StepKind.SHADOW:
+                return
+            try:
+                number = self._registry.rollback_target(transaction, model, to)
+            except NothingToRollBackTo:
+                # Which of several reasons that has is said where it is tried.
+                return
+            version = transaction.get(Version, version_key(model, number))
+        if version is not None and not version.is_external and (route is None or number not in route.versions):
+            self._check_readable(version)
+
+    def _check_readable(self, version: Version) -> None:
+        try:
+            self._registry.check_readable(version)
+        except IntegrityError as error:
+            self._on_integrity_error(error)
+            raise
+
     def _carried_out(self, model: str) -> tuple[int, tuple[list[str], list[str]]]:
         self._on_route(model)
         with self._store.read() as transaction:
@@ -79,7 +108,11 @@ class ReleasesPlane:
 
     @explained
     def start_rollout(self, model: str, number: int, *, actor: str, reason: str) -> Rollout:
-        check_runnable(self._registry.version(model, number), self._settings)
+        version = self._registry.version(model, number)
+        # A rollout ends in production, so what holds of a promotion holds of it: a draft is not ready to be tried.
+        check_promotable(version)
+        check_runnable(version, self._settings)
+        self._check_readable(version)
         policy = self._settings.policy_of(model)
         rollout = self._rollouts.start(model, number, policy, at=self._clock.now(), reason=reason, actor=actor)
         self._on_route(model)

@@ -12,6 +12,7 @@ from homeostat.feedback.joined import NONE, JoinedLog, Rows
 from homeostat.ports import ControlStore, PredictionLog
 from homeostat.records import Decision, Incident, Policy, Rollout, Task, Version, as_datetime64
 from homeostat.reports.rollouts import ArmFigures, RolloutStory, StoryMark, Traffic, render_rollout
+from homeostat.rollouts.entities import first_rows, units_of
 from homeostat.rollouts.evidence import Pairs
 from homeostat.rollouts.taking_back import step_name
 from homeostat.stats.sequential import paired_difference_interval
@@ -45,6 +46,10 @@ def rollout_report(
     inside = (rows.event_time >= first) & (rows.event_time <= max(last, first))
     pairs = pairs_of(rows, rollout, baseline)
     pairs = pairs.take(pairs.event_time <= last)
+    units = units_of(pairs.entity)
+    if units is not None:
+        # The interval is of independent pairs: of each entity it has the first one.
+        pairs = pairs.take(first_rows(units))
     count, gain, low, high = _interval(pairs, policy.rollout.promotion_error)
     marks = [
         StoryMark(at=one.at.timestamp(), kind=one.kind, words=one.reason, actor=one.actor)
@@ -67,6 +72,7 @@ def rollout_report(
             high=high,
             metric="accuracy" if task.is_classification else "mean absolute error",
             error=policy.rollout.promotion_error,
+            is_by_entity=units is not None,
             traffic=_traffic(rows, inside, rollout, first, max(last, first + 1)),
             arms=[_figures(joined, rows, inside, number, name) for number, name in _arms(rollout)],
             marks=marks,

@@ -206,6 +206,7 @@ class ControlPlaneService(ReleasesPlane, ExperimentOrders):
             return Promotion(version=version)
         check_promotable(version)
         check_runnable(version, self._settings)
+        self._check_readable(version)
         # Which version is in production elsewhere is said, not tried: there is no traffic here to try it on.
         if self._registry.production(model) is None or version.is_external:
             installed = self._registry.install(model, number, at=now, actor=actor, reason=reason)

@@ -10,7 +10,7 @@ import numpy as np
 
 from homeostat.alerts.service import Alerts
 from homeostat.controllers.confirmation import WAIT_SECONDS, wait_for_gateways
-from homeostat.controllers.views import ModelView
+from homeostat.controllers.views import ModelView, failure_evidence, slow_evidence
 from homeostat.healing.rules import goes_round
 from homeostat.ports import ControlStore
 from homeostat.records import (
@@ -75,6 +75,8 @@ class IncidentController:
             answered=int(mine.sum()),
             slow=int((rows.latency_ms[mine] > policy.guardrails.p95_latency_ms).sum()),
             failures=int((view.joined.failure_times(incident.to_version) >= since).sum()),
+            failing=failure_evidence(view, incident.to_version, mine, since, policy.guardrails.error_rate),
+            slowing=slow_evidence(rows, mine, policy.guardrails.p95_latency_ms),
         )
 
     def _tell(self, incident: Incident, policy: Policy) -> Incident:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from homeostat.alerts.service import Alerts
 from homeostat.controllers.confirmation import wait_for_gateways
 from homeostat.controllers.incidents import IncidentController
 from homeostat.controllers.views import ModelView, rollout_facts, without_groups
-from homeostat.errors import CoolingDown
+from homeostat.errors import Conflict
 from homeostat.journal import latest_route
 from homeostat.ports import ControlStore
 from homeostat.records import (
@@ -21,12 +22,15 @@ from homeostat.records import (
     Run,
     RunState,
     Severity,
+    Stage,
     Verdict,
 )
 from homeostat.registry.service import Registry
 from homeostat.rollouts.rules import LIMIT, Facts, decide
 from homeostat.rollouts.service import Rollouts
 
+_LOG = logging.getLogger("homeostat.controllers")
+TO_BE_TRIED = (Stage.TESTING, Stage.STAGING)
 # A gateway follows a route within milliseconds: it is worth so many seconds to find that the step can be left now.
 SHORT_WAIT = 0.5
 
@@ -82,7 +86,7 @@ class RolloutController:
         action = decide(rollout, facts, policy)
         if action.kind == "hold" and action.rule == LIMIT:
             self._tell_of_limit(rollout, action.reason, policy, now)
-        following = self._rollouts.advance(rollout, facts, policy)
+        following = self._rollouts.advance(rollout, facts, policy, action)
         changed = started or following.revision != rollout.revision
         if changed:
             self._on_route(view.model, now)
@@ -143,10 +147,14 @@ class RolloutController:
             known = {rollout.run for rollout in transaction.list(Rollout, model=view.model)}
         if run is None or run.state is not RunState.SUCCEEDED or run.version is None or run.id in known:
             return False
+        if self._registry.version(view.model, run.version).stage not in TO_BE_TRIED:
+            # A person has put it away, or in place, meanwhile.
+            return False
         try:
             self._rollouts.start(view.model, run.version, policy, at=now, reason=run.outcome, run=run.id)
-        except CoolingDown:
-            # It is started once its rest is over.
+        except Conflict as error:
+            # It is started once its rest, or the rollout that takes traffic, is over: that one is watched till then.
+            _LOG.info("Version %s of %s waits: %s", run.version, view.model, error)
             return False
         self._on_route(view.model, now)
         return True

@@ -19,6 +19,7 @@ from homeostat.ports import PredictionLog
 from homeostat.records import Policy, Rollout, Task, Version, as_datetime64, parse_span
 from homeostat.registry.reference import Reference
 from homeostat.registry.service import Registry
+from homeostat.rollouts.entities import units_of
 from homeostat.rollouts.evidence import (
     ERROR_BOUND,
     Measured,
@@ -28,9 +29,11 @@ from homeostat.rollouts.evidence import (
     confidence_of,
     drift_of,
     precision_of,
+    share_log_evidence,
 )
 from homeostat.rollouts.fairness import Grouping, fairness_of, grouping_of
 from homeostat.rollouts.feature_drift import drift_together, feature_drift_of, most_visits
+from homeostat.rollouts.rules import SLOW_SHARE
 from homeostat.rollouts.rules import Facts as RolloutFacts
 from homeostat.stats.sequential import LossDetector
 
@@ -144,6 +147,7 @@ def pairs_of(rows: Rows, rollout: Rollout, baseline: Version) -> Pairs:
             rows.event_time[chosen],
             error_bound=ERROR_BOUND * baseline.metrics.get("mae", 1.0) or 1.0,
             place=chosen,
+            entity=None if rows.entity is None else rows.entity[chosen],
         )
     positive = rows.classes.index(signature.positive) if signature.positive in rows.classes else None
     return Pairs(
@@ -154,6 +158,7 @@ def pairs_of(rows: Rows, rollout: Rollout, baseline: Version) -> Pairs:
         rows.event_time[chosen],
         positive=positive,
         place=chosen,
+        entity=None if rows.entity is None else rows.entity[chosen],
     )
 
 
@@ -170,7 +175,7 @@ def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, policy: 
     judged = pairs
     if rollout.promoted_at is not None:
         judged = pairs.since(int(as_datetime64(rollout.promoted_at).astype(np.int64)))
-        promoted = compare(judged)
+        promoted = compare(judged, policy.guardrails.accuracy_drop)
     began = as_datetime64(rollout.created_at).astype(np.int64)
     recent = rows.event_time >= began
     candidate_rows = recent & ~np.isnan(rows.outputs_of(rollout.candidate)[1])
@@ -180,7 +185,10 @@ def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, policy: 
     counted = in_step & rows.labelled if ripe is None else in_step & rows.labelled & (rows.event_time <= ripe)
     overdue = as_datetime64(now - timedelta(seconds=parse_span(policy.triggers.label_lag).seconds)).astype(np.int64)
     beside = recent & (rows.in_control == 1) if rollout.current.control and rows.in_control is not None else None
-    scored = rows.outputs_of(rollout.candidate)[1][candidate_rows]
+    scored = _Scored(
+        rows.outputs_of(rollout.candidate)[1][candidate_rows],
+        None if rows.entity is None else units_of(rows.entity[candidate_rows], rows.event_time[candidate_rows]),
+    )
     watch = set(policy.guardrails.watch)
     own = view.reference_of(rollout.candidate).scores if watch & {"drift", "confidence"} else np.array([])
     binary, classes = view.task is Task.BINARY, view.task.is_classification
@@ -188,10 +196,10 @@ def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, policy: 
         now=now,
         rows_in_step=int(in_step.sum()),
         pairs_in_step=int((pairs.event_time >= entered).sum()),
-        overall=compare(pairs),
+        overall=compare(pairs, policy.guardrails.accuracy_drop),
         promoted=promoted,
-        positives=compare_within(judged, positives=True),
-        negatives=compare_within(judged, positives=False),
+        positives=compare_within(judged, positives=True, margin=policy.guardrails.tpr_drop),
+        negatives=compare_within(judged, positives=False, margin=policy.guardrails.fpr_rise),
         candidate_rows=int(candidate_rows.sum()),
         candidate_failures=int((failures >= began).sum()),
         candidate_p95_ms=float(np.quantile(rows.latency_ms[answered], 0.95)) if answered.any() else None,
@@ -203,22 +211,59 @@ def rollout_facts(view: ModelView, rollout: Rollout, baseline: Version, policy: 
         control_slow=0 if beside is None else int((rows.latency_ms[beside] > policy.guardrails.p95_latency_ms).sum()),
         precision=precision_of(judged, policy.guardrails.precision_drop) if "precision" in watch else None,
         drift=_drift(view, rollout, scored, own, policy) if "drift" in watch else None,
-        confidence=confidence_of(scored, own, policy.guardrails.confidence_drop, binary=binary)
+        confidence=confidence_of(
+            scored.scores, own, policy.guardrails.confidence_drop, binary=binary, units=scored.units
+        )
         if "confidence" in watch and classes
         else None,
         fairness=_fairness(view, rollout, judged, policy) if "fairness" in watch else None,
+        failing=failure_evidence(view, rollout.candidate, candidate_rows, int(began), policy.guardrails.error_rate),
+        slowing=slow_evidence(rows, answered, policy.guardrails.p95_latency_ms),
+        control_slowing=slow_evidence(rows, beside, policy.guardrails.p95_latency_ms),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """The candidate's scores, and which entity and day each is of where any has several."""
+
+    scores: npt.NDArray[np.float64]
+    units: npt.NDArray[np.int64] | None
+
+
+def failure_evidence(
+    view: ModelView, version: int, scored: npt.NDArray[np.bool_], since: int, allowed: float
+) -> float | None:
+    """The evidence that a version fails too often since a moment; `None` where counts of rows say it.
+
+    `scored` marks the rows that it did not fail on.
+    """
+    rows, times = view.joined.rows(), view.joined.failure_times(version)
+    if rows.entity is None:
+        return None
+    recent = times >= since
+    owner = np.concatenate([rows.entity[scored], view.joined.failed_entities(version)[recent]])
+    units = units_of(owner, np.concatenate([rows.event_time[scored], times[recent]]))
+    return share_log_evidence(np.arange(len(owner)) >= int(scored.sum()), units, allowed)
+
+
+def slow_evidence(rows: Rows, answered: npt.NDArray[np.bool_] | None, limit_ms: float) -> float | None:
+    """The evidence that more than one in twenty of these answers is slow; `None` where counts of rows say it."""
+    if rows.entity is None or answered is None:
+        return None
+    units = units_of(rows.entity[answered], rows.event_time[answered])
+    return share_log_evidence(rows.latency_ms[answered] > limit_ms, units, SLOW_SHARE)
+
+
 def _drift(
-    view: ModelView, rollout: Rollout, scored: npt.NDArray[np.float64], own: npt.NDArray[np.float64], policy: Policy
+    view: ModelView, rollout: Rollout, scored: _Scored, own: npt.NDArray[np.float64], policy: Policy
 ) -> Measured | None:
     """The scores of the whole rollout and the features of the step, against the candidate's own reference."""
     rules = policy.guardrails
     reference = view.reference_of(rollout.candidate).profile
     step = view.rollout_features.of_step(rollout, reference, until=view.joined.sequence)
     features = feature_drift_of(step, reference, rules.drift_effect, visits=most_visits(rollout, policy))
-    return drift_together(drift_of(scored, own, rules.drift_shift), features)
+    return drift_together(drift_of(scored.scores, own, rules.drift_shift, units=scored.units), features)
 
 
 def without_groups(view: ModelView, rollout: Rollout, policy: Policy) -> list[str]:

@@ -148,6 +148,43 @@ class RolloutPage(Reply, frozen=True, kw_only=True):
     html: str
 
 
+class ExperimentPage(Reply, frozen=True, kw_only=True):
+    """The report of an experiment, as one HTML page that needs nothing else."""
+
+    experiment: str
+    html: str
+
+
+class PlannedUnits(Reply, frozen=True, kw_only=True):
+    """A number of units: in all arms, in each of them, and the days that they take, where it is known how many come."""
+
+    units: int
+    by_arm: list[int]
+    days: float | None
+
+
+class ExperimentPlan(Reply, frozen=True, kw_only=True):
+    """How many units an experiment needs to find an effect in each new arm.
+
+    `fixed` is for one look at the end; a verdict that holds at any moment comes after `expected` units on average, and
+    with the power that was asked for by `longest`. `goal` is superiority or non-inferiority; `alpha_each_arm` is one
+    arm's part of `alpha`. `sentence` says the same in words.
+    """
+
+    goal: str
+    effect: float
+    margin: float | None
+    alpha: float
+    alpha_each_arm: float
+    power: float
+    weights: list[float]
+    method: str
+    fixed: PlannedUnits
+    expected: PlannedUnits
+    longest: PlannedUnits
+    sentence: str
+
+
 class CheckReport(Reply, frozen=True, kw_only=True):
     """The newest finding of each check of the production version."""
 

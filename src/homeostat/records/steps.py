@@ -19,6 +19,13 @@ class Span(msgspec.Struct, frozen=True):
 
 
 HALF = 0.5
+_LONGEST = 3650 * 86400.0
+_MOST_ROWS = 10**12
+# Weights of arms are kept to so many parts of one.
+_LEAST_WEIGHT = 1e-6
+_SHOWN = 80
+_LONGEST_TEXT = 1000
+_MOST_STEPS = 50
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SPAN = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(rows?|[smhdw])\s*$")
 
@@ -31,13 +38,22 @@ def parse_span(text: str) -> Span:
     """
     match = _SPAN.match(text)
     if match is None:
-        raise InvalidSettings(f"'{text}' is no length of time or rows. Write 90s, 5m, 12h, 2d, 1w or '500 rows'.")
+        raise InvalidSettings(
+            f"'{_shown(text)}' is no length of time or rows. Write 90s, 5m, 12h, 2d, 1w or '500 rows'."
+        )
     amount, unit = float(match[1]), match[2]
-    if unit.startswith("row"):
-        if not amount.is_integer():
-            raise InvalidSettings(f"'{text}' is no number of rows: rows are whole.")
-        return Span(rows=int(amount))
-    return Span(seconds=amount * _UNITS[unit])
+    is_rows = unit.startswith("row")
+    if is_rows and not amount.is_integer():
+        raise InvalidSettings(f"'{_shown(text)}' is no number of rows: rows are whole.")
+    # What is longer than this can't be added to a date, and nobody waits for it.
+    if amount > _MOST_ROWS if is_rows else amount * _UNITS[unit] > _LONGEST:
+        raise InvalidSettings(f"'{_shown(text)}' is too long: ten years, or {_MOST_ROWS:,} rows, at the most.")
+    return Span(rows=int(amount)) if is_rows else Span(seconds=amount * _UNITS[unit])
+
+
+def _shown(text: str) -> str:
+    """A text in a message: as it was written, unless that is long."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
@@ -45,7 +61,7 @@ _LENGTH = rf"{_NUMBER}\s*(?:rows?|pairs?|labels?|[smhdw])\b"
 _STEP = re.compile(
     rf"^\s*(?P<kind>shadow|canary|ab|bake|)\s*(?:(?P<weight>{_NUMBER})\s*%)?"
     r"(?P<control>\s+with control)?"
-    rf"(?:\s*for\s+(?P<floor>{_LENGTH}(?:\s+and\s+{_LENGTH})*))?"
+    rf"(?:(?:\s*for)?\s+(?P<floor>{_LENGTH}(?:\s+and\s+{_LENGTH})*))?"
     r"(?P<decided>\s+until decided)?"
     rf"(?:\s+max\s+(?P<limit>{_LENGTH}(?:\s+or\s+{_LENGTH})*))?"
     r"(?P<approval>\s+then approve)?\s*$"
@@ -55,8 +71,12 @@ _STEP = re.compile(
 def parse_step(text: str) -> Step:
     """One rollout step, written as `canary 10% for 2d`, `ab 50% for 1h and 40 rows until decided max 7d`, `100%`.
 
+    The word `for` may be left out.
+
     >>> parse_step("canary 10% for 2d").weight
     0.1
+    >>> parse_step("shadow 500 pairs") == parse_step("shadow for 500 pairs")
+    True
     >>> parse_step("shadow for 20 pairs until decided").pairs
     20
     >>> step = parse_step("canary 10% with control for 2d and 200 labels then approve")
@@ -65,7 +85,8 @@ def parse_step(text: str) -> Step:
 
     Raises `InvalidSettings` for what is no step, and for a step that ends before it can be left.
     """
-    match = _STEP.match(text)
+    match = _STEP.match(text) if len(text) <= _LONGEST_TEXT else None
+    text = _shown(text)
     if match is None or (not match["kind"] and not match["weight"]):
         raise InvalidSettings(
             f"'{text}' is no rollout step. Write 'shadow for 500 pairs', 'canary 10% for 2d', "
@@ -73,8 +94,10 @@ def parse_step(text: str) -> Step:
         )
     kind = StepKind(match["kind"] or "full")
     weight = {StepKind.SHADOW: 0.0, StepKind.FULL: 1.0, StepKind.BAKE: 1.0}.get(kind, float(match["weight"] or 0) / 100)
-    if kind in (StepKind.CANARY, StepKind.AB) and not 0 < weight < 1:
-        raise InvalidSettings(f"Step '{text}' needs a share of traffic above 0 % and below 100 %.")
+    if kind in (StepKind.CANARY, StepKind.AB) and not _LEAST_WEIGHT <= weight <= 1 - _LEAST_WEIGHT:
+        raise InvalidSettings(
+            f"Step '{text}' needs a share of traffic above 0 % and below 100 %, such as '{kind.value} 10%'."
+        )
     if kind not in (StepKind.CANARY, StepKind.AB) and match["weight"] and float(match["weight"]) != 100 * weight:
         raise InvalidSettings(
             f"Step '{text}' can't have that share of traffic. Write 'canary {match['weight']}%' for a part of it."
@@ -102,6 +125,41 @@ def parse_step(text: str) -> Step:
     )
 
 
+def written_step(step: Step) -> str:
+    """A step as a text that means the same.
+
+    >>> written_step(parse_step("canary 10% 36h and 50 pairs until decided max 7d or 900 rows"))
+    'canary 10% for 36h and 50 pairs until decided max 1w or 900 rows'
+    """
+    share = f"{float(f'{100 * step.weight:.10g}'):g}%"
+    name = {StepKind.FULL: "100%", StepKind.CANARY: f"canary {share}", StepKind.AB: f"ab {share}"}
+    floor = [_written_span(step.seconds)] if step.seconds else []
+    floor += [f"{count} {what}" for count, what in _counts(step) if count]
+    limit = [_written_span(step.max_seconds)] if step.max_seconds is not None else []
+    limit += [f"{step.max_rows} rows"] if step.max_rows is not None else []
+    parts = [
+        name.get(step.kind, step.kind.value),
+        "with control" if step.control else "",
+        f"for {' and '.join(floor)}" if floor else "",
+        "until decided" if step.until_decided else "",
+        f"max {' or '.join(limit)}" if limit else "",
+        "then approve" if step.approval else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _counts(step: Step) -> tuple[tuple[int, str], ...]:
+    return (step.rows, "rows"), (step.pairs, "pairs"), (step.labels, "labels")
+
+
+def _written_span(seconds: float) -> str:
+    """A duration in the largest unit of which it is a whole number."""
+    for unit, length in reversed(_UNITS.items()):
+        if seconds >= length and (seconds / length).is_integer():
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.10f}".rstrip("0").rstrip(".") + "s"
+
+
 def _check_order(text: str, floor: dict[str, float], limit: dict[str, float]) -> None:
     """Refuse a step that is given up before it can be left: the steps after it would never be reached."""
     late = "seconds" in limit and limit["seconds"] < floor.get("seconds", 0.0)
@@ -118,8 +176,10 @@ def _lengths(text: str | None, joint: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in re.split(rf"\s+{joint}\s+", text.strip()) if text else ():
         name, amount = _length(part)
+        if not amount:
+            raise InvalidSettings(f"'{_shown(part)}' is no length: leave it out, or write one above 0.")
         if name in found:
-            raise InvalidSettings(f"'{text}' gives {name} twice.")
+            raise InvalidSettings(f"A step gives {name} twice in one list: '{_shown(part)}' is the second.")
         found[name] = amount
     return found
 
@@ -137,6 +197,8 @@ def parse_steps(texts: tuple[str, ...]) -> tuple[Step, ...]:
 
     Raises `InvalidSettings` where no step gives all traffic, or shares of traffic shrink.
     """
+    if len(texts) > _MOST_STEPS:
+        raise InvalidSettings(f"A rollout has {_MOST_STEPS} steps at the most.")
     steps = tuple(parse_step(text) for text in texts)
     weights = [step.weight for step in steps]
     if not steps or StepKind.FULL not in [step.kind for step in steps]:

@@ -1,12 +1,13 @@
-"""The history of versions: one record for each move between stages."""
+"""The history of versions: one record for each move between stages, and a finding for each file that was changed."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
+from homeostat.errors import IntegrityError
 from homeostat.ports import Transaction
-from homeostat.records import Stage, StageChange, Version
+from homeostat.records import Finding, Severity, Stage, StageChange, Verdict, Version
 
 
 def stage_change(
@@ -31,4 +32,20 @@ def stage_change(
         actor=actor,
         reason=reason,
         evidence=evidence,
+    )
+
+
+def integrity_finding(error: IntegrityError, at: datetime) -> Finding:
+    """The finding that a changed file is."""
+    model, number = str(error.data["model"]), int(error.data["version"])
+    return Finding(
+        id=f"{model}:integrity:{number}:{at.isoformat()}",
+        model=model,
+        check="integrity",
+        at=at,
+        verdict=Verdict.HARMED,
+        severity=Severity.CRITICAL,
+        message=error.message,
+        version=number,
+        evidence=dict(error.data),
     )

@@ -37,12 +37,16 @@ def check_move(version: Version, target: Stage, *, is_rollback: bool = False) ->
 
 
 def check_promotable(version: Version) -> None:
-    """Raise `IllegalMove` where somebody orders a draft into production: nobody has said yet that it is to be tried."""
+    """Raise `IllegalMove` where somebody orders a draft into production, at once or by a rollout.
+
+    Nobody has said yet that it is ready. What a retraining made is in staging once it has passed its gate.
+    """
     if version.stage is Stage.DRAFT:
         name = f"{version.model} {version.number}"
         raise IllegalMove(
-            f"Version {version.number} of '{version.model}' is a draft, which can't go to production. Say that it "
-            f"is ready with 'homeostat model promote {name} --to staging', and then 'homeostat model promote {name}'.",
+            f"Version {version.number} of '{version.model}' is a draft, which can't go to production, nor into a "
+            f"rollout, which ends there. Say that it is ready with 'homeostat model promote {name} --to staging', and "
+            f"then 'homeostat rollout start {name}', or 'homeostat model promote {name}' for all traffic at once.",
             version=version.number,
             model=version.model,
             source=version.stage.value,

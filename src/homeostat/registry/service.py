@@ -26,16 +26,13 @@ from homeostat.journal import live_experiments, record_decision, serve_alone
 from homeostat.ports import Compiler, ControlStore, FileStore, Predictor, Transaction
 from homeostat.records import (
     FileEntry,
-    Finding,
     Lineage,
     Manifest,
     Model,
     ServingForm,
-    Severity,
     Signature,
     Stage,
     StageChange,
-    Verdict,
     Version,
     version_key,
 )
@@ -277,6 +274,15 @@ class Registry:
                     return columns, target, times
         return None
 
+    def check_readable(self, version: Version) -> None:
+        """Read what serving and watching a version takes, before anything is promised to it.
+
+        Raises `IntegrityError` for a file that is gone or changed, `StorageFailed` for one that can't be read.
+        """
+        for entry in version.manifest.files:
+            if entry.path.startswith(MODEL_FOLDER) or entry.path == REFERENCE:
+                self.read_file(version, entry.path)
+
     def verify(self, version: Version) -> list[str]:
         """The paths of files whose bytes are not what was registered; empty when all is well."""
         broken = []
@@ -396,22 +402,6 @@ def _check_unused(transaction: Transaction, version: Version) -> None:
     for one in live_experiments(transaction, version.model):
         if version.number in one.versions:
             raise VersionInUse(version=version.number, model=version.model, experiment=one.id, state=one.state.value)
-
-
-def integrity_finding(error: IntegrityError, at: datetime) -> Finding:
-    """The finding that a changed file is."""
-    model, number = str(error.data["model"]), int(error.data["version"])
-    return Finding(
-        id=f"{model}:integrity:{number}:{at.isoformat()}",
-        model=model,
-        check="integrity",
-        at=at,
-        verdict=Verdict.HARMED,
-        severity=Severity.CRITICAL,
-        message=error.message,
-        version=number,
-        evidence=dict(error.data),
-    )
 
 
 def _with_stage(version: Version, stage: Stage) -> Version:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from homeostat.records import Task
+from homeostat.rollouts import entities
+from homeostat.rollouts.entities import first_rows, means, units_of
 from homeostat.stats.sequential import TwoBernoulli, betting_log_evidence, paired_log_evidence
 from homeostat.stats.sequential.betting import FRACTIONS
 
@@ -22,7 +25,8 @@ class Pairs:
 
     For classification `truth`, `candidate` and `baseline` are class codes; for regression they are values.
     `positive` is the code that a binary model looks for. `error_bound` limits what one row may weigh in regression.
-    `place` is the position of each row in the joined log, where somebody asks for more of it.
+    `place` is the position of each row in the joined log, where somebody asks for more of it; `entity` whose row it
+    is, as a code, without which each row is an entity of its own.
     """
 
     task: Task
@@ -33,6 +37,7 @@ class Pairs:
     positive: int | None = None
     error_bound: float = 1.0
     place: Integers | None = None
+    entity: Integers | None = None
 
     @property
     def count(self) -> int:
@@ -43,8 +48,8 @@ class Pairs:
         """The pairs whose rows were served from a moment (microseconds of UTC) on."""
         return self.take(self.event_time >= moment)
 
-    def take(self, keep: npt.NDArray[np.bool_]) -> Pairs:
-        """The pairs that `keep` marks."""
+    def take(self, keep: npt.NDArray[np.bool_] | Integers) -> Pairs:
+        """The pairs that `keep` marks, or those at its places."""
         return replace(
             self,
             truth=self.truth[keep],
@@ -52,12 +57,17 @@ class Pairs:
             baseline=self.baseline[keep],
             event_time=self.event_time[keep],
             place=None if self.place is None else self.place[keep],
+            entity=None if self.entity is None else self.entity[keep],
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The evidence of some pairs, as natural logarithms of e-values; valid however often one looks."""
+    """The evidence of some pairs, as natural logarithms of e-values; valid however often one looks.
+
+    Where several pairs are of one entity, `entities` says how many there are, won and lost are those on whose pairs one
+    version was right more often, and `log_beyond` is the evidence that the guardrail's margin is exceeded.
+    """
 
     pairs: int
     wins: int
@@ -66,6 +76,8 @@ class Comparison:
     log_worse: float
     candidate: float
     baseline: float
+    entities: int | None = None
+    log_beyond: float | None = None
 
     @property
     def gain(self) -> float:
@@ -73,8 +85,17 @@ class Comparison:
         return self.candidate - self.baseline
 
 
-def compare(pairs: Pairs) -> Comparison:
-    """Evidence on discordant pairs for classification, on clipped error differences for regression."""
+def compare(pairs: Pairs, margin: float = 0.0) -> Comparison:
+    """Evidence on discordant pairs for classification, on clipped error differences for regression.
+
+    `margin` is the fall of accuracy that is allowed.
+    """
+    return _compared(pairs, units_of(pairs.entity), margin)
+
+
+def _compared(pairs: Pairs, units: Integers | None, margin: float) -> Comparison:
+    if units is not None:
+        return _by_entity(pairs, units, margin)
     if pairs.task is Task.REGRESSION:
         new, old = np.abs(pairs.candidate - pairs.truth), np.abs(pairs.baseline - pairs.truth)
         better = betting_log_evidence(old - new, pairs.error_bound)
@@ -101,27 +122,75 @@ def compare(pairs: Pairs) -> Comparison:
     )
 
 
-def compare_within(pairs: Pairs, *, positives: bool) -> Comparison | None:
-    """The same among the rows of one true class: the evidence on the true- or false-positive rate."""
+def _by_entity(pairs: Pairs, units: Integers, margin: float) -> Comparison:
+    if pairs.task is Task.REGRESSION:
+        new, old = -np.abs(pairs.candidate - pairs.truth), -np.abs(pairs.baseline - pairs.truth)
+        gained = means(np.clip((new - old) / pairs.error_bound, -1, 1), units)
+        better, worse, beyond = entities.log_evidence(gained), entities.log_evidence(-gained), None
+    else:
+        new, old = (part == pairs.truth for part in (pairs.candidate, pairs.baseline))
+        gained = means(new.astype(np.float64) - old, units)
+        better, worse = entities.paired_log_evidence(gained), entities.paired_log_evidence(-gained)
+        beyond = entities.log_evidence((-gained - margin) / (1 + margin))
+    return Comparison(
+        pairs=pairs.count,
+        wins=int((gained > 0).sum()),
+        losses=int((gained < 0).sum()),
+        log_better=better,
+        log_worse=worse,
+        candidate=float(new.mean()),
+        baseline=float(old.mean()),
+        entities=len(gained),
+        log_beyond=beyond,
+    )
+
+
+def compare_within(pairs: Pairs, *, positives: bool, margin: float = 0.0) -> Comparison | None:
+    """The same among the rows of one true class: the evidence on the true- or false-positive rate.
+
+    `margin` is the share of the baseline's rate by which it may be worse.
+    """
     if pairs.positive is None or pairs.task is not Task.BINARY:
         return None
     keep = (pairs.truth == pairs.positive) == positives
     if not keep.any():
         return None
-    return compare(pairs.take(keep))
+    kept = pairs.take(keep)
+    units = units_of(kept.entity)
+    found = _compared(kept, units, 0.0)
+    if units is None:
+        return found
+    new, old = ((part == kept.truth) == positives for part in (kept.candidate, kept.baseline))
+    # Of positives these are hits, of negatives false alarms.
+    beyond = (1 - margin) * old - new if positives else (new - (1 + margin) * old) / (1 + margin)
+    return replace(found, log_beyond=entities.log_evidence(means(beyond, units)))
 
 
-def failure_log_evidence(rows: int, failures: int, allowed: float) -> float:
+@overload
+def failure_log_evidence(rows: int, failures: int, allowed: float) -> float: ...
+@overload
+def failure_log_evidence(rows: Integers, failures: Integers, allowed: float) -> Floats: ...
+def failure_log_evidence(rows: Any, failures: Any, allowed: float) -> float | Floats:
     """Evidence that rows fail more often than allowed, from counts: the order of failures does not matter to it.
 
     >>> round(failure_log_evidence(90, 10, 0.01), 1)
     2.9
     """
-    return counted_log_evidence((1.0 - allowed, -allowed), (failures, rows))
+    found: float | Floats = counted_log_evidence((1.0 - allowed, -allowed), (failures, rows))
+    return found
 
 
-def counted_log_evidence(values: tuple[float, ...], counts: tuple[int, ...]) -> float:
-    """The log evidence of `betting_log_evidence` from how often each value came, in [-1, 1].
+def known_or_counted(known: float | None, rows: int, failures: int, allowed: float) -> float:
+    """The evidence by entity where it is known (see `share_log_evidence`), else that of counts of rows."""
+    return failure_log_evidence(rows, failures, allowed) if known is None else known
+
+
+@overload
+def counted_log_evidence(values: tuple[float, ...], counts: tuple[int, ...]) -> float: ...
+@overload
+def counted_log_evidence(values: tuple[float, ...], counts: tuple[Integers, ...]) -> Floats: ...
+def counted_log_evidence(values: tuple[float, ...], counts: tuple[Any, ...]) -> float | Floats:
+    """The log evidence of `betting_log_evidence` from how often each value came, in [-1, 1]; also of arrays of counts.
 
     The bets of a fixed fraction multiply to the same wealth in any order.
 
@@ -129,9 +198,9 @@ def counted_log_evidence(values: tuple[float, ...], counts: tuple[int, ...]) -> 
     0.0
     """
     stakes = np.array(FRACTIONS)
-    with np.errstate(divide="ignore"):
-        logs = sum(count * np.log1p(stakes * value) for value, count in zip(values, counts, strict=True) if count)
-    return float(np.logaddexp.reduce(np.zeros(len(stakes)) + logs)) - float(np.log(len(stakes)))
+    logs = sum(np.multiply.outer(np.log1p(stakes * value), count) for value, count in zip(values, counts, strict=True))
+    found = np.logaddexp.reduce(logs, axis=0) - np.log(len(stakes))
+    return np.asarray(found) if np.ndim(found) else float(found)
 
 
 def fall_log_evidence(comparison: Comparison, margin: float) -> float:
@@ -176,35 +245,53 @@ def precision_of(pairs: Pairs, margin: float) -> Measured | None:
     """Evidence that the candidate's precision is lower than the baseline's by more than a margin.
 
     Which rows count depends on what a version called positive. So that the two samples are independent, the candidate
-    is judged on every second pair and the baseline on the others.
+    is judged on every second entity and the baseline on the others, each by its first row that was called positive.
     """
     if pairs.positive is None or pairs.task is not Task.BINARY:
         return None
-    turn = np.arange(pairs.count) % 2 == 0
-    new = pairs.truth[turn & (pairs.candidate == pairs.positive)] == pairs.positive
-    old = pairs.truth[~turn & (pairs.baseline == pairs.positive)] == pairs.positive
+    units = units_of(pairs.entity)
+    turn = np.arange(pairs.count) % 2 == 0 if units is None else _ordinals(units) % 2 == 0
+    called = [turn & (pairs.candidate == pairs.positive), ~turn & (pairs.baseline == pairs.positive)]
+    if units is not None:
+        called = [np.flatnonzero(one)[first_rows(units[one])] for one in called]
+    new, old = (pairs.truth[one] == pairs.positive for one in called)
     if not len(new) or not len(old):
         return None
     state = TwoBernoulli(margin=-margin, alternative="less").update(old.astype(float), new.astype(float))
     return Measured(len(new) + len(old), float(new.mean()), float(old.mean()), float(state.result().log_e))
 
 
-def confidence_of(scores: Floats, reference: Floats, margin: float, *, binary: bool) -> Measured | None:
+def _ordinals(units: Integers) -> Integers:
+    """The number of each row's unit, in the order in which they came."""
+    _, first, codes = np.unique(units, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[codes.reshape(-1)], dtype=np.int64)
+
+
+def share_log_evidence(happened: npt.NDArray[np.bool_], units: Integers | None, allowed: float) -> float | None:
+    """Evidence that rows fail, or are slow, more often than allowed, by unit; `None` where counts of rows say it."""
+    return None if units is None else entities.log_evidence(means(happened.astype(np.float64) - allowed, units))
+
+
+def confidence_of(
+    scores: Floats, reference: Floats, margin: float, *, binary: bool, units: Integers | None = None
+) -> Measured | None:
     """Evidence that the mean confidence is below that on the candidate's own reference by more than a margin."""
     if not len(scores) or not len(reference):
         return None
     sure, before = (np.maximum(part, 1 - part) if binary else part for part in (scores, reference))
     expected = float(before.mean())
-    path = betting_log_evidence(expected - margin - sure, 1.0)
+    below = (expected - margin - sure).astype(np.float64)
+    path = betting_log_evidence(means(below, units), 1.0)
     return Measured(len(sure), float(sure.mean()), expected, float(path[-1]))
 
 
-def drift_of(scores: Floats, reference: Floats, margin: float) -> Measured | None:
+def drift_of(scores: Floats, reference: Floats, margin: float, *, units: Integers | None = None) -> Measured | None:
     """Evidence that the scores' mean place among the candidate's own reference scores is off the middle by a margin."""
     if not len(scores) or not len(reference):
         return None
     ordered = np.sort(reference)
     low, high = (np.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
     place = (low + high) / (2 * len(ordered))
-    up, down = (float(betting_log_evidence(sign * (place - 0.5) - margin, 1.0)[-1]) for sign in (1, -1))
+    off = means(place - 0.5, units)
+    up, down = (float(betting_log_evidence(sign * off - margin, 1.0)[-1]) for sign in (1, -1))
     return Measured(len(scores), float(place.mean()), 0.5, float(np.logaddexp(up, down)) - float(np.log(2)))

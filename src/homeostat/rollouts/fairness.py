@@ -2,7 +2,8 @@
 
 For two groups g and h let x be what a row gains by the candidate: 1 where it succeeds in the metric and the baseline
 does not, −1 the other way round, else 0. The mean of x in g less that in h is by how much the candidate moved the two
-groups apart. The k-th row of g and the k-th row of h, in the order in which the labels came, make a pair; bets on the
+groups apart. The k-th entity of g and the k-th of h, in the order in which their first labels came, make a pair, each
+with the mean of its rows; bets on the
 differences within pairs are an e-process of the hypothesis that this is the margin at most (Waudby-Smith and Ramdas
 2024). All ordered pairs of groups, of all features, are averaged, which is an e-process again. What moved groups apart
 that lay further apart before, in the other direction, is no breach: such a pair of groups counts for nothing.
@@ -20,14 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.records import Task
-from homeostat.rollouts.evidence import Integers, Measured, Pairs, counted_log_evidence
+from homeostat.rollouts.entities import log_evidence, means, units_of
+from homeostat.rollouts.evidence import Integers, Measured, Pairs
 from homeostat.stats.fairness.groups import OTHER, WORDS, metric_flags
 from homeostat.stats.profile import CategoricalSummary, NumericSummary, Profile
 
 NONE = -1
 MOST_GROUPS = 6
 BINS = 4
-DIFFERENCES = (-2, -1, 0, 1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def fairness_of(
     """Evidence that some gap between groups widened by more than a margin, given the group of each pair.
 
     `metric` is accuracy, or for binary models also tpr, fpr or selection_rate. `None` where the metric is not defined.
-    Assumes that in each group what a row gains has one mean given the rows before, and independent rows.
+    Assumes that what an entity of a group gains on average has one mean given those before, and independent entities.
     """
     if not pairs.task.is_classification or (metric != "accuracy" and pairs.task is not Task.BINARY):
         return None
@@ -93,12 +94,13 @@ def fairness_of(
     positive = NONE if pairs.positive is None else pairs.positive
     new, entering = metric_flags(pairs.candidate, pairs.truth, metric, positive)
     old, _ = metric_flags(pairs.baseline, pairs.truth, metric, positive)
+    units = units_of(pairs.entity)
     evidence: list[float] = []
     worst: tuple[float, Measured] | None = None
     for grouping, codes in groups:
         rows = [np.flatnonzero(entering & (codes == code)) for code in range(len(grouping.names))]
         for one, other in permutations(range(len(grouping.names)), 2):
-            found = _widened(new, old, rows[one], rows[other], margin)
+            found = _widened(new, old, rows[one], rows[other], margin, units)
             evidence.append(0.0 if found is None else found.log_worse)
             if found is not None and (worst is None or found.log_worse > worst[0]):
                 names = (grouping.names[one], grouping.names[other])
@@ -111,17 +113,20 @@ def fairness_of(
 
 
 def _widened(
-    new: npt.NDArray[np.bool_], old: npt.NDArray[np.bool_], high: Integers, low: Integers, margin: float
+    new: npt.NDArray[np.bool_],
+    old: npt.NDArray[np.bool_],
+    high: Integers,
+    low: Integers,
+    margin: float,
+    units: Integers | None,
 ) -> Measured | None:
     """The evidence that the candidate put the first group further above the second; `None` where one is empty."""
     if not len(high) or not len(low):
         return None
-    gained = new.astype(np.int64) - old
-    both = min(len(high), len(low))
-    apart = gained[high[:both]] - gained[low[:both]]
-    counts = np.bincount(apart + 2, minlength=len(DIFFERENCES))
-    values = tuple((one - margin) / (2 + margin) for one in DIFFERENCES)
-    evidence = counted_log_evidence(values, tuple(counts.tolist()))
+    gained = new.astype(np.float64) - old
+    first, second = (means(gained[rows], None if units is None else units[rows]) for rows in (high, low))
+    both = min(len(first), len(second))
+    evidence = log_evidence((first[:both] - second[:both] - margin) / (2 + margin))
     gap, before = (float(part[high].mean() - part[low].mean()) for part in (new, old))
     if gap - abs(before) <= margin:
         evidence = min(evidence, 0.0)

@@ -11,8 +11,8 @@ import msgspec
 from homeostat.records import Incident, Policy, RolloutState, Verdict, parse_span
 from homeostat.records.decoding import converted
 from homeostat.rollouts.budget import rollback_threshold
-from homeostat.rollouts.evidence import failure_log_evidence
-from homeostat.rollouts.rules import SLOW_SHARE
+from homeostat.rollouts.evidence import known_or_counted
+from homeostat.rollouts.rules import slow_log_evidence
 
 # Where nobody asks anything, the metrics are waited for so many times as long.
 PATIENCE = 30
@@ -22,7 +22,8 @@ PATIENCE = 30
 class Aftermath:
     """What is known after a rollback. The figures are of the version that was put back, since the gateways confirmed.
 
-    `confirmed` and `waiting` name the gateways that serve the model, by whether they have the route.
+    `confirmed` and `waiting` name the gateways that serve the model, by whether they have the route. `failing` and
+    `slowing` are log evidence by entity and day, as in `Facts`.
     """
 
     now: datetime
@@ -32,6 +33,8 @@ class Aftermath:
     answered: int = 0
     slow: int = 0
     failures: int = 0
+    failing: float | None = None
+    slowing: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +79,12 @@ def _judge(facts: Aftermath, policy: Policy) -> Following:
     for name, evidence, words in (
         (
             "errors",
-            failure_log_evidence(facts.answered, facts.failures, limits.error_rate),
+            known_or_counted(facts.failing, facts.answered, facts.failures, limits.error_rate),
             f"more than {limits.error_rate:.1%} of its rows fail",
         ),
         (
             "latency",
-            failure_log_evidence(facts.answered - facts.slow, facts.slow, SLOW_SHARE),
+            slow_log_evidence(facts.slowing, facts.answered, facts.slow),
             f"its answers take more than {limits.p95_latency_ms:.0f} ms",
         ),
     ):

@@ -15,8 +15,8 @@ from homeostat.rollouts.budget import promotion_threshold, rollback_threshold
 from homeostat.rollouts.evidence import (
     Comparison,
     Measured,
-    failure_log_evidence,
     fall_log_evidence,
+    known_or_counted,
     rate_log_evidence,
 )
 
@@ -30,7 +30,8 @@ class Facts:
 
     `labels_in_step` are labelled rows of the step, whoever answered them; `due_in_step` those and the rows that waited
     for their label as long as labels may take. Of the gateways that serve the model `gateways_ready` hold the present
-    route. The figures of the `control` arm are there where the step has one.
+    route. The figures of the `control` arm are there where the step has one. `failing`, `slowing` and `control_slowing`
+    are log evidence by entity and day, where an entity has several rows a day; without them the counts of rows say it.
     """
 
     now: datetime
@@ -55,6 +56,9 @@ class Facts:
     confidence: Measured | None = None
     due_in_step: int | None = None
     fairness: Measured | None = None
+    failing: float | None = None
+    slowing: float | None = None
+    control_slowing: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,9 @@ def find_breach(rollout: Rollout, facts: Facts, policy: Policy, *, error: float 
 def _accuracy_breach(judged: Comparison, policy: Policy, threshold: float) -> Action | None:
     # A regression has errors as negative gains, and no margin in points.
     margin = policy.guardrails.accuracy_drop if judged.baseline >= 0 else 0.0
-    evidence = fall_log_evidence(judged, margin) if margin else judged.log_worse
+    evidence = judged.log_worse
+    if margin:
+        evidence = fall_log_evidence(judged, margin) if judged.log_beyond is None else judged.log_beyond
     if evidence < threshold or judged.gain >= -margin:
         return None
     return Action("", f"the candidate is worse: {_summary(judged)}", "paired evidence", evidence, threshold)
@@ -177,7 +183,7 @@ def _rate_breach(name: str, facts: Facts, judged: Comparison, policy: Policy, th
         return None
     words = "false-positive rate" if is_false else "true-positive rate"
     allowed = policy.guardrails.fpr_rise if is_false else policy.guardrails.tpr_drop
-    evidence = rate_log_evidence(part, allowed, false=is_false)
+    evidence = rate_log_evidence(part, allowed, false=is_false) if part.log_beyond is None else part.log_beyond
     # A rate may get worse while the whole gains: trading one kind of error for fewer of the other is no harm by itself.
     if evidence < threshold or judged.gain > 0:
         return None
@@ -192,22 +198,25 @@ def _service_breach(name: str, facts: Facts, policy: Policy, threshold: float) -
     if facts.candidate_rows + facts.candidate_failures < rules.minimum_rows:
         return None
     if name == "errors":
-        evidence = failure_log_evidence(facts.candidate_rows, facts.candidate_failures, rules.error_rate)
+        evidence = known_or_counted(facts.failing, facts.candidate_rows, facts.candidate_failures, rules.error_rate)
         beside = 0.0
         rate = facts.candidate_failures / max(facts.candidate_rows + facts.candidate_failures, 1)
         words, rule = f"{rate:.1%} of the candidate's rows failed", "error rate"
     else:
         # More than one answer in twenty above the limit is what a 95th percentile above it means.
-        evidence = failure_log_evidence(
-            facts.candidate_answered - facts.candidate_slow, facts.candidate_slow, SLOW_SHARE
-        )
-        beside = failure_log_evidence(facts.control_answered - facts.control_slow, facts.control_slow, SLOW_SHARE)
+        evidence = slow_log_evidence(facts.slowing, facts.candidate_answered, facts.candidate_slow)
+        beside = slow_log_evidence(facts.control_slowing, facts.control_answered, facts.control_slow)
         share = facts.candidate_slow / max(facts.candidate_answered, 1)
         words = f"{share:.0%} of the candidate's answers took more than {rules.p95_latency_ms:.0f} ms"
         rule = "latency"
     if evidence < threshold or beside >= threshold:
         return None
     return Action("", words, rule, evidence, threshold)
+
+
+def slow_log_evidence(known: float | None, answered: int, slow: int) -> float:
+    """What is known by entity, or what counts of rows say of more than one slow answer in twenty."""
+    return known_or_counted(known, answered - slow, slow, SLOW_SHARE)
 
 
 def _measured_breach(name: str, facts: Facts, threshold: float) -> Action | None:
@@ -290,13 +299,15 @@ def arms_of(rollout: Rollout, step: Step) -> tuple[tuple[Arm, ...], tuple[int, .
 def _summary(comparison: Comparison) -> str:
     if not comparison.pairs:
         return "no labelled pairs yet"
+    owners = "" if comparison.entities is None else f" of {comparison.entities:,} entities"
     if comparison.candidate < 0 or comparison.baseline < 0:
         figures = f"mean absolute error {-comparison.candidate:.4g} against {-comparison.baseline:.4g}"
     else:
         figures = f"accuracy {comparison.candidate:.3f} against {comparison.baseline:.3f}"
     return (
-        f"{figures} on {comparison.pairs:,} labelled pairs, {comparison.wins} won and {comparison.losses} lost, "
-        f"evidence for better {_evalue(comparison.log_better)}, for worse {_evalue(comparison.log_worse)}"
+        f"{figures} on {comparison.pairs:,} labelled pairs{owners}, {comparison.wins} won and "
+        f"{comparison.losses} lost, evidence for better {_evalue(comparison.log_better)}, "
+        f"for worse {_evalue(comparison.log_worse)}"
     )
 
 

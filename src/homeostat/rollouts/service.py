@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from homeostat.errors import Conflict, CoolingDown, RolloutInProgress, ServedElsewhere, UnknownRecord
+from homeostat.errors import Conflict, CoolingDown, NotServing, RolloutInProgress, ServedElsewhere, UnknownRecord
 from homeostat.journal import kept_hash, record_decision, serve_alone, write_route
 from homeostat.ports import ControlStore, Stages, Transaction
 from homeostat.records import (
@@ -80,10 +80,12 @@ class Rollouts:
             production = next(iter(transaction.list(Version, model=model, states=[Stage.PRODUCTION.value])), None)
             if production is not None and production.is_external:
                 raise ServedElsewhere(model=model)
-            if production is None or production.number == candidate:
+            if production is None:
+                raise NotServing(model=model)
+            if production.number == candidate:
                 raise Conflict(
-                    f"Version {candidate} of '{model}' is in production already, or nothing is; a rollout needs "
-                    "another version to take over from."
+                    f"Version {candidate} of '{model}' is in production already; a rollout needs another version to "
+                    "take over from."
                 )
             version = transaction.get(Version, version_key(model, candidate))
             stage = version.stage if version is not None else Stage.DRAFT
@@ -168,13 +170,13 @@ class Rollouts:
             self._stages.move(
                 transaction, model, held.candidate, Stage.ARCHIVED, at=at, actor=ACTOR, reason="superseded"
             )
-            end_rollout(transaction, held, RolloutState.SUPERSEDED, f"version {candidate} is newer", at, policy)
+            end_rollout(transaction, held, RolloutState.SUPERSEDED, f"version {candidate} came after it", at, policy)
         else:
             raise RolloutInProgress(model=model, candidate=held.candidate, rollout=held.id)
 
-    def advance(self, rollout: Rollout, facts: Facts, policy: Policy) -> Rollout:
-        """Look at the facts and do what the rules say; returns the rollout as it is then."""
-        action = decide(rollout, facts, policy)
+    def advance(self, rollout: Rollout, facts: Facts, policy: Policy, action: Action | None = None) -> Rollout:
+        """Do what the rules say of the facts (`action`, where they were asked); returns the rollout as it is then."""
+        action = action or decide(rollout, facts, policy)
         if action.kind == "hold":
             phase = phase_of(rollout, facts, policy)
             if phase is rollout.phase:

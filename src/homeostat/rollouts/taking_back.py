@@ -160,10 +160,12 @@ def put_back(
         change.version == number and change.target is Stage.PRODUCTION
         for change in transaction.list(StageChange, model=model)
     )
-    if version is None or version.stage is Stage.PRODUCTION or not was_production:
+    if version is not None and version.stage is Stage.PRODUCTION:
+        raise Conflict(f"Version {number} of '{model}' is in production already; there is nothing to roll back.")
+    if version is None or not was_production:
         raise Conflict(
-            f"Version {number} of '{model}' is in production already, or never was; a rollback returns to a "
-            f"version that served before. 'homeostat model promote {model} {number}' rolls it out."
+            f"Version {number} of '{model}' never was in production; a rollback returns to a version that served "
+            f"before. 'homeostat rollout start {model} {number}' tries it."
         )
     present = next(iter(transaction.list(Version, model=model, states=[Stage.PRODUCTION.value])), None)
     if present is not None:
