@@ -120,6 +120,13 @@ LOANS: dict[str, Any] = {
     "unseen": {"features": {**LOAN, "colour": "purple"}},
     "colon": {"features": {**LOAN, "colour": "a:b"}},
     "escaped colon": b'{"features": {"amount": 1, "colour": "a\\u003ab", "member": true}}',
+    "a list": {"features": [12.5, "a:b", True]},
+    "a list with null": {"features": [None, None, 0]},
+    "a short list": {"features": [12.5, "red"]},
+    "a long list": {"features": [12.5, "red", True, 1]},
+    "a list in another order": {"features": ["red", 12.5, True]},
+    "a list, twice": b'{"features": [1, "red", true], "features": [2, "red", true]}',
+    "a list, hidden twice": b'{"features": [1, "\\u003a", true], "entity": "a", "entity": "b"}',
     "hidden twice": b'{"features": {"amount": 1, "amount": 2, "colour": "a\\u003ab", "member": true}}',
     "quote": {"features": {**LOAN, "colour": 'a"b\\c\n'}},
     "number for a text": {"features": {**LOAN, "colour": 1}},
@@ -169,9 +176,10 @@ def test_plain_requests_go_the_short_way_and_strange_ones_the_long_way(running: 
     before = (running.direct.taken, running.direct.declined)
     assert running.post("/models/spam/predict", {"features": SPAM})[0] == 200
     assert running.post("/models/loan/predict", {"features": LOAN, "entity": "a:b"})[0] == 200
-    assert (running.direct.taken, running.direct.declined) == (before[0] + 2, before[1])
+    assert running.post("/models/loan/predict", {"features": list(LOAN.values())})[0] == 200
+    assert (running.direct.taken, running.direct.declined) == (before[0] + 3, before[1])
     assert running.post("/models/spam/predict", {"features": {"links": "x"}})[0] == 400
-    assert (running.direct.taken, running.direct.declined) == (before[0] + 2, before[1] + 1)
+    assert (running.direct.taken, running.direct.declined) == (before[0] + 3, before[1] + 1)
 
 
 def test_requests_behind_each_other_are_answered_in_order(running: Running):

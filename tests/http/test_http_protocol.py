@@ -226,6 +226,33 @@ def test_an_offer_of_another_protocol_is_passed_over_and_the_body_is_read(port: 
                 assert json.loads(replies.read(length))["status"] == "success"
 
 
+def test_an_application_may_be_served_again(app: Any, small_servers: ModuleType) -> None:
+    lines, content = BODIES["length"]
+    for _ in range(2):
+        own = protocol.bounded(60.0, app.server.direct)
+        with small_servers.listening(app.server.application, own) as port, closing(connect(port)) as connection:
+            connection.sendall(POST + lines + b"\r\n" + content)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_what_breaks_in_the_server_is_no_fault_of_the_request(app: Any, small_servers: ModuleType) -> None:
+    class Broken:
+        def target(self, url: bytes) -> Any:
+            return url
+
+        def take(self, request: Any) -> bool:
+            raise RuntimeError("secret")
+
+    lines, content = BODIES["length"]
+    with small_servers.listening(app.server.application, protocol.bounded(60.0, Broken())) as port:
+        for offer in (b"", OFFER):
+            with closing(connect(port)) as connection:
+                connection.sendall(POST + offer + lines + b"\r\n" + content)
+                said = read(connection)
+            check_refused(said, 500, "internal_error")
+            assert b"secret" not in said
+
+
 def test_offers_may_be_pipelined_and_still_end_the_connection(port: int) -> None:
     lines, content = BODIES["length"]
     request = POST + OFFER + lines + b"\r\n" + content

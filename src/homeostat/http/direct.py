@@ -134,8 +134,8 @@ class DirectPredictions:
             return True
         if not self._collected:
             # Whatever is read in this round of the loop goes to the batcher together.
-            if self._loop is None:
-                self._loop = asyncio.get_running_loop()
+            # Its own loop each time: one application may be served again after its server has stopped.
+            self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self._hand_over)
         caller = _Caller(request, request_id, started, slot, kept)
         self._collected.append(Waiting(model, snapshot, row, caller))

@@ -7,6 +7,8 @@ one row that is plainly right is answered without them. Everything else goes the
 
 from __future__ import annotations
 
+import logging
+import secrets
 from asyncio import TimerHandle, Transport
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
@@ -15,7 +17,7 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from homeostat.errors import HomeostatError, InvalidRequest, TooLarge, TooSlow
+from homeostat.errors import HomeostatError, InternalError, InvalidRequest, TooLarge, TooSlow
 from homeostat.http.endpoint import JSON, SAFE
 from homeostat.http.errors import reply_of
 
@@ -31,6 +33,7 @@ MOST_HEADS, LONGEST_HEAD, MOST_HEADERS = 1000, 2048, 50
 END_OF_HEAD = b"\r\n\r\n"
 # What a head says of a protocol to change to.
 UPGRADE = (b"upgrade", b"http2-settings")
+_LOG = logging.getLogger("homeostat.http")
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -79,25 +82,37 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         try:
             self._feed(data)
-        except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("")
+        except httptools.HttpParserError as found:
+            # The parser says the same of whatever breaks in what it calls, and that may be no fault of the request.
+            cause = found.__context__ if isinstance(found, httptools.HttpParserCallbackError) else found
+            if isinstance(cause, httptools.HttpParserError):
+                self.logger.warning("Invalid HTTP request received.")
+                self.send_400_response("")
+            else:
+                self._break(cause or found)
         if self._unread > MOST_HEAD and not self.transport.is_closing():
             error = TooLarge(f"The head of the request has more than {MOST_HEAD:,} bytes.")
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, error)
 
     def _feed(self, data: bytes) -> None:
+        rest = self._until_offer(data)
+        while rest is not None:
+            head = self._head_without_offer()
+            self.parser = httptools.HttpRequestParser(self)
+            # As uvicorn has it: what follows a request that ends the connection is no error of that request.
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            rest = self._until_offer(head + rest)
+
+    def _until_offer(self, data: bytes) -> bytes | None:
+        """Parse up to the end of a head that offers another protocol, and return what follows it; `None`: all of it."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             if not self._offers:
                 raise httptools.HttpParserError from None
             self._offers = False
-            head, rest = self._head_without_offer(), data[offer.args[0] :]
-            self.parser = httptools.HttpRequestParser(self)
-            # As uvicorn has it: what follows a request that ends the connection is no error of that request.
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            self._feed(head + rest)
+            return data[offer.args[0] :]
+        return None
 
     def _head_without_offer(self) -> bytes:
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
@@ -139,6 +154,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's signature; errors here are JSON)
         self._refuse(HTTPStatus.BAD_REQUEST, InvalidRequest("The request is no HTTP/1.1 that can be read."))
+
+    def _break(self, broken: BaseException) -> None:
+        request_id = secrets.token_hex(8)
+        _LOG.error("A request broke", exc_info=broken, extra={"said": {"request_id": request_id}})
+        self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, InternalError(request_id=request_id))
 
     def _refuse(self, status: HTTPStatus, error: HomeostatError) -> None:
         content = msgspec.json.encode(reply_of(error))

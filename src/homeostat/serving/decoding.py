@@ -24,7 +24,7 @@ class Row(NamedTuple):
 
 
 class RowDecoder:
-    """Decodes `{"features": {...}}` for one signature.
+    """Decodes `{"features": {...}}` or `{"features": [...]}` for one signature.
 
     It knows the common case only: `decode` gives `None` for whatever is not plainly right, and whoever reads
     carefully then says what is wrong with it, or finds that nothing is.
@@ -34,14 +34,17 @@ class RowDecoder:
     >>> decoder = RowDecoder(Signature(task=Task.REGRESSION, features=features, target="y"))
     >>> decoder.decode(b'{"features": {"c": "a", "x": 1}, "entity": "me"}')
     Row(values=(1.0, 'a'), prediction_id=None, entity='me')
+    >>> decoder.decode(b'{"features": [1, "a"]}')
+    Row(values=(1.0, 'a'), prediction_id=None, entity=None)
     >>> decoder.decode(b'{"features": {"c": "a", "x": "1"}}') is None
     True
     """
 
     def __init__(self, signature: Signature) -> None:
-        features = msgspec.defstruct(
+        types = [_type_of(feature) for feature in signature.features]
+        features: Any = msgspec.defstruct(
             "Features",
-            [(f"f{place}", _type_of(feature)) for place, feature in enumerate(signature.features)],
+            [(f"f{place}", kind) for place, kind in enumerate(types)],
             rename={f"f{place}": feature.name for place, feature in enumerate(signature.features)},
             forbid_unknown_fields=True,
             gc=False,
@@ -49,7 +52,7 @@ class RowDecoder:
         body = msgspec.defstruct(
             "Body",
             [
-                ("features", features),
+                ("features", features | tuple[tuple(types)]),  # type: ignore[misc]  # made when the program runs
                 ("prediction_id", str | None, None),
                 ("entity", str | int | None, None),
             ],
@@ -57,7 +60,8 @@ class RowDecoder:
             gc=False,
         )
         self._decoder = msgspec.json.Decoder(body)
-        self._colons = len(signature.features) + 1 + sum(feature.name.count(":") for feature in signature.features)
+        # Those of the names in an object.
+        self._colons = len(signature.features) + sum(feature.name.count(":") for feature in signature.features)
         self._booleans = [place for place, feature in enumerate(signature.features) if feature.kind is Kind.BOOLEAN]
         self._texts = [place for place, feature in enumerate(signature.features) if not feature.kind.is_number]
 
@@ -67,8 +71,12 @@ class RowDecoder:
             body: Any = self._decoder.decode(content)
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
             return None
-        values = msgspec.structs.astuple(body.features)
-        colons = self._colons
+        colons = 1
+        if type(body.features) is tuple:
+            values = body.features
+        else:
+            values = msgspec.structs.astuple(body.features)
+            colons += self._colons
         for name in (body.prediction_id, body.entity):
             if name is None:
                 continue

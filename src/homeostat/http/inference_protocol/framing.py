@@ -21,7 +21,7 @@ from homeostat.records.decoding import decoder_of
 
 HEAD_LENGTH = "inference-header-content-length"
 MOST_DIGITS = 12
-_HEAD = decoder_of(InferBody)
+HEAD = decoder_of(InferBody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def read_head(content: bytes) -> InferBody:
     if not content.strip():
         raise InvalidRequest("The request needs a JSON body.")
     try:
-        body = _HEAD.decode(content)
+        body = HEAD.decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise unreadable(error) from None
     if has_duplicates(content, body):

@@ -81,7 +81,7 @@ def reply_of(outputs: Sequence[Output], *, model: str, version: str, request_id:
         if is_raw:
             reply.raw_output_contents.append(packed(output))
         else:
-            values = output.values.tolist()
+            values = output.listed
             values = [one.encode() for one in values] if output.datatype == BYTES else values
             getattr(tensor.contents, CONTENTS[output.datatype]).extend(values)
     return reply

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 import numpy.typing as npt
 
 from homeostat.errors import InvalidRequest
@@ -22,17 +23,20 @@ OCTETS = "application/octet-stream"
 _ENCODER = msgspec.json.Encoder()
 
 
-def outputs_of(version: Version) -> list[tuple[str, str]]:
-    """Name and datatype of every output of a version."""
-    is_class = version.signature.task.is_classification
-    answer = [("prediction", "BYTES"), ("probability", "FP64")] if is_class else [("prediction", "FP64")]
-    return [*answer, ("prediction_id", "BYTES"), ("version", "INT64")]
+_ABOUT_ROW = {"prediction_id": BYTES, "version": "INT64"}
+_OF_CLASSES = {"prediction": BYTES, "probability": "FP64", **_ABOUT_ROW}
+_OF_VALUES = {"prediction": "FP64", **_ABOUT_ROW}
+
+
+def outputs_of(version: Version) -> Mapping[str, str]:
+    """The datatype of every output of a version, by name."""
+    return _OF_CLASSES if version.signature.task.is_classification else _OF_VALUES
 
 
 def check_outputs(wanted: Wanted, version: Version) -> None:
     """Raise `InvalidRequest` where an output is wanted that the version has not."""
-    known = [name for name, _ in outputs_of(version)]
-    if not set(wanted.names or ()) <= set(known):
+    known = outputs_of(version)
+    if not known.keys() >= set(wanted.names or ()):
         raise InvalidRequest(f"An output is not known. Known: {', '.join(known)}.")
 
 
@@ -42,7 +46,12 @@ class Output:
 
     name: str
     datatype: str
-    values: npt.NDArray[Any]
+    values: npt.NDArray[Any] | list[Any]
+
+    @property
+    def listed(self) -> list[Any]:
+        """The values as Python has them."""
+        return self.values if isinstance(self.values, list) else self.values.tolist()
 
 
 def chosen(answer: Predictions, version: Version, wanted: Wanted) -> list[tuple[Output, bool]]:
@@ -59,15 +68,34 @@ def chosen(answer: Predictions, version: Version, wanted: Wanted) -> list[tuple[
         "prediction_id": answer.ids,
         "version": answer.version,
     }
-    datatypes = dict(outputs_of(version))
+    datatypes = outputs_of(version)
     return [(Output(name, datatypes[name], values[name]), wanted.is_binary(name)) for name in wanted.names or datatypes]
+
+
+def encoded_row(
+    answer: Predictions, place: int, version: Version, wanted: Wanted, *, model: str, request_id: str | None
+) -> InferReply | Raw:
+    """The reply to a request of one row, which is at that place of the answer. `wanted` has passed `check_outputs`."""
+    datatypes = outputs_of(version)
+    is_class = version.signature.task.is_classification
+    outputs = []
+    for name in wanted.names or datatypes:
+        value: Any
+        if name == "prediction_id":
+            value = answer.ids[place]
+        elif name == "version":
+            value = int(answer.version[place])
+        else:
+            value = answer.output[place] if is_class and name == "prediction" else float(answer.score[place])
+        outputs.append((Output(name, datatypes[name], [value]), wanted.is_binary(name)))
+    return encoded(outputs, model=model, version=str(version.number), request_id=request_id)
 
 
 def packed(output: Output) -> bytes:
     """An output as binary data."""
     if output.datatype == BYTES:
-        return packed_texts(output.values.tolist())
-    return packed_numbers(output.values, output.datatype)
+        return packed_texts(output.listed)
+    return packed_numbers(np.asarray(output.values), output.datatype)
 
 
 def encoded(
@@ -82,7 +110,7 @@ def encoded(
             binary.append(packed(output))
             tensor.parameters = {"binary_data_size": len(binary[-1])}
         else:
-            tensor.data = output.values.tolist()
+            tensor.data = output.listed
         tensors.append(tensor)
     reply = InferReply(model_name=model, model_version=version, outputs=tensors, id=request_id)
     if not binary:

@@ -86,14 +86,15 @@ def _names(tensor: Tensor, rows: int, datatypes: Sequence[str], *, or_null: bool
     if tensor.datatype not in datatypes:
         raise InvalidRequest(f"The datatype of the input {tensor.name} is one of {', '.join(datatypes)}.")
     values: list[Any] = tensor.values if isinstance(tensor.values, list) else tensor.values.tolist()
-    if not all(_is_name(value) or (or_null and value is None) for value in values):
+    if not all(is_name(value) or (or_null and value is None) for value in values):
         raise InvalidRequest(f"The input {tensor.name} has a value that is none. {NAMES}")
     if tensor.datatype == BYTES and any(isinstance(value, int) for value in values):
         raise InvalidRequest(f"The input {tensor.name} is BYTES and has a value that is no text.")
     return values
 
 
-def _is_name(value: Any) -> bool:
+def is_name(value: Any) -> bool:
+    """Whether a value can be an id or an entity."""
     if isinstance(value, str):
         return 0 < len(value) <= LONGEST_NAME and is_printed(value)
     return isinstance(value, int) and not isinstance(value, bool)
@@ -103,7 +104,7 @@ def _entity_of_all(body: InferBody) -> str | int | None:
     entity = given(body.parameters).get(ENTITY)
     if entity is None:
         return None
-    if not _is_name(entity):
+    if not is_name(entity):
         raise InvalidRequest(f"The parameter entity is none. {NAMES}")
     return cast("str | int", entity)
 

@@ -10,9 +10,10 @@ import msgspec
 
 from homeostat.errors import HomeostatError
 from homeostat.http.direct import Answer, Target
-from homeostat.http.inference_protocol.framing import HEAD_LENGTH, read_frame
-from homeostat.http.inference_protocol.replies import check_outputs, chosen, encoded
-from homeostat.http.inference_protocol.requests import Wanted, decoded, wanted
+from homeostat.http.inference_protocol.framing import HEAD_LENGTH, MOST_DIGITS
+from homeostat.http.inference_protocol.replies import check_outputs, encoded_row
+from homeostat.http.inference_protocol.requests import Wanted, wanted
+from homeostat.http.inference_protocol.single_rows import RowReader
 from homeostat.http.operations import Raw
 from homeostat.records import Version
 from homeostat.serving.batching import Waiting
@@ -20,7 +21,8 @@ from homeostat.serving.decoding import Row
 
 ROUTE = "/v2/models/{model}/infer"
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9_.-]{1,100})/infer")
-_READ = {HEAD_LENGTH.encode(): HEAD_LENGTH}
+_LENGTH = HEAD_LENGTH.encode()
+MOST_READERS = 1000
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -33,45 +35,40 @@ class _Asked(NamedTuple):
 class InferenceRows:
     """The dialect of `/v2/models/{model}/infer`."""
 
+    def __init__(self) -> None:
+        self._readers: dict[tuple[str, int], RowReader] = {}
+
     def target(self, url: bytes) -> Target | None:
         found = _PATH.fullmatch(url)
         return None if found is None else Target(self, found[1].decode(), ROUTE)
 
     def decode(self, content: bytes, head: Sequence[tuple[bytes, bytes]], version: Version) -> tuple[Row, Any] | None:
-        headers = {_READ[name]: value.decode("latin-1") for name, value in head if name in _READ}
+        reader = self._readers.get((version.model, version.number))
+        if reader is None:
+            if len(self._readers) >= MOST_READERS:
+                self._readers.clear()
+            reader = self._readers[version.model, version.number] = RowReader(version.signature)
+        lengths = [value for name, value in head if name == _LENGTH]
+        if lengths and not (len(lengths) == 1 and lengths[0].isdigit() and len(lengths[0]) <= MOST_DIGITS):
+            return None
+        read = reader.read(content, int(lengths[0]) if lengths else None)
+        if read is None:
+            return None
+        row, body = read
         try:
-            frame = read_frame(content, headers)
-            if frame.rows != 1:
-                return None
-            outputs = wanted(frame.body)
+            outputs = wanted(body)
             check_outputs(outputs, version)
-            rows = decoded(frame, version.signature)
         except HomeostatError:
             # The long way says what is wrong.
             return None
-        values = [column[0] for column in rows.columns.values()]
-        if any(
-            not feature.nullable and _is_missing(value)
-            for feature, value in zip(version.signature.features, values, strict=True)
-        ):
-            return None
-        row = Row(
-            values,
-            None if rows.ids is None else rows.ids[0],
-            None if rows.entities is None else rows.entities[0],
-        )
-        return row, _Asked(outputs, frame.id, version)
+        return row, _Asked(outputs, body.id if isinstance(body.id, str) else None, version)
 
     def encode(self, waited: Waiting, kept: _Asked) -> Answer:
         assert waited.answer is not None  # noqa: S101 (for the type checker: only answered rows are encoded)
-        outputs = chosen(waited.answer.row(waited.place), kept.version, kept.outputs)
-        number = str(kept.version.number)
-        reply = encoded(outputs, model=waited.model, version=number, request_id=kept.request_id)
+        reply = encoded_row(
+            waited.answer, waited.place, kept.version, kept.outputs, model=waited.model, request_id=kept.request_id
+        )
         if isinstance(reply, Raw):
             lines = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in reply.headers)
             return Answer(reply.content, reply.content_type.encode(), lines)
         return Answer(_ENCODER.encode(reply))
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value != value  # noqa: PLR0124 (that is what NaN is)

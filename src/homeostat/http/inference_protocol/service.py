@@ -44,7 +44,8 @@ class InferenceProtocol:
             platform=_platform(version),
             inputs=[TensorMetadata(name=name, datatype=datatype, shape=[-1]) for name, datatype in _inputs_of(version)],
             outputs=[
-                TensorMetadata(name=name, datatype=datatype, shape=[-1]) for name, datatype in outputs_of(version)
+                TensorMetadata(name=name, datatype=datatype, shape=[-1])
+                for name, datatype in outputs_of(version).items()
             ],
         )
 
@@ -57,7 +58,10 @@ class InferenceProtocol:
             # The first dimension is the rows in every tensor, not a batch around it.
             max_batch_size=0,
             input=[TensorConfig(name=name, data_type=_triton(kind), dims=[-1]) for name, kind in _inputs_of(version)],
-            output=[TensorConfig(name=name, data_type=_triton(kind), dims=[-1]) for name, kind in outputs_of(version)],
+            output=[
+                TensorConfig(name=name, data_type=_triton(kind), dims=[-1])
+                for name, kind in outputs_of(version).items()
+            ],
         )
 
     def ready(self, request: Request) -> ModelReady:

@@ -43,7 +43,7 @@ DATATYPES = {
 MOST_DIMENSIONS = 2
 # MLServer's data frames mark columns of mixed Python objects so: each element is JSON by itself.
 JSON_ELEMENTS = "pd_json"
-_LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<I")
 _NUMBERS = {int, float, type(None)}
 _ELEMENT = msgspec.json.Decoder(str | int | float | bool | None)
 
@@ -94,14 +94,14 @@ def _binary_numbers(binary: memoryview, datatype: str, count: int) -> npt.NDArra
 
 def _binary_texts(binary: memoryview, count: int) -> list[Any]:
     size = len(binary)
-    if count * _LENGTH.size > size:
+    if count * LENGTH.size > size:
         raise InvalidFeatures(f"An input has {size:,} bytes, too few for the {count:,} texts that its shape says.")
     texts: list[Any] = []
     start = 0
     try:
         for _ in range(count):
-            (length,) = _LENGTH.unpack_from(binary, start)
-            start += _LENGTH.size
+            (length,) = LENGTH.unpack_from(binary, start)
+            start += LENGTH.size
             if length > size - start:
                 raise InvalidFeatures("An input has a text that is longer than the bytes that follow.")
             texts.append(str(binary[start : start + length], "utf-8"))
@@ -255,5 +255,5 @@ def packed_texts(texts: Sequence[str]) -> bytes:
     parts: list[bytes] = []
     for text in texts:
         encoded = text.encode()
-        parts += (_LENGTH.pack(len(encoded)), encoded)
+        parts += (LENGTH.pack(len(encoded)), encoded)
     return b"".join(parts)
