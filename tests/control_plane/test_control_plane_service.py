@@ -82,7 +82,7 @@ def test_what_does_not_exist_is_refused_by_name(small, small_systems):
         lambda: control.policy("none"),
         lambda: control.check("none"),
         lambda: control.retrain("none", actor="a", reason="r"),
-        lambda: control.pause("none", actor="a"),
+        lambda: control.pause("none", actor="a", reason="a holiday"),
         lambda: control.roll_back("none", to=None, actor="a", reason="r"),
         lambda: control.label("none", ["a"], ["b"]),
     ):

@@ -106,7 +106,7 @@ def live(small_systems: Any, monkeypatch: Any, kill_at: int, home: Path | None =
         patch.setattr(store, "begin", watched)
         whole(lambda: rollouts.start(model, good.number, policy, at=started, reason="new"))
         drive(3)
-        whole(lambda: control.approve(model, actor="ann"))
+        whole(lambda: control.approve(model, actor="ann", reason="a holiday"))
         drive(3)
         held = small.system.gateway.refresh(model, now=small.clock.now())
         for loaded in (*held.arms, *held.shadows):

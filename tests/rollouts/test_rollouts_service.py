@@ -103,7 +103,7 @@ def test_rollback_by_hand_from_every_state_that_is_not_final(small, small_system
     begin(small, small_systems, policy)
     reach(small, step)
     if paused:
-        small.system.rollouts.pause(small_systems.MODEL, at=small.clock.now(), actor="ann")
+        small.system.rollouts.pause(small_systems.MODEL, at=small.clock.now(), actor="ann", reason="a holiday")
     assert small.system.control.roll_back(small_systems.MODEL, to=None, actor="ann", reason="odd").production == 1
     assert small.served_by() == {1}
     assert small.stages() == {1: Stage.PRODUCTION, 2: Stage.ARCHIVED}
@@ -233,20 +233,21 @@ def test_abort_pause_and_resume(small, small_systems, policy):
     rollouts, model = small.system.rollouts, small_systems.MODEL
     for order in (rollouts.pause, rollouts.resume):
         with pytest.raises(UnknownRecord):
-            order(model, at=small.clock.now(), actor="ann")
+            order(model, at=small.clock.now(), actor="ann", reason="a holiday")
     begin(small, small_systems, policy)
     with pytest.raises(Conflict):
-        rollouts.resume(model, at=small.clock.now(), actor="ann")
-    rollouts.pause(model, at=small.clock.now(), actor="ann")
+        rollouts.resume(model, at=small.clock.now(), actor="ann", reason="a holiday")
+    rollouts.pause(model, at=small.clock.now(), actor="ann", reason="a holiday")
     small.drive(3)
     assert small.rollout().current.kind is StepKind.SHADOW
-    rollouts.resume(model, at=small.clock.now(), actor="ann")
+    rollouts.resume(model, at=small.clock.now(), actor="ann", reason="back at work")
     small.drive(1)
     assert small.rollout().current.kind is StepKind.CANARY
     rollouts.abort(model, policy, at=small.clock.now(), actor="ann", reason="enough")
     assert small.served_by() == {1}
     assert small.rollout().state is RolloutState.ABORTED
     assert [small.decisions(kind)[-1].actor for kind in ("paused", "resumed", "aborted")] == ["ann"] * 3
+    assert [small.decisions(kind)[-1].reason for kind in ("paused", "resumed")] == ["a holiday", "back at work"]
     with pytest.raises(UnknownRecord):
         rollouts.abort(model, policy, at=small.clock.now(), actor="ann", reason="twice")
 
@@ -331,7 +332,7 @@ def test_what_somebody_else_changed_meanwhile_is_not_overwritten(small, small_sy
     small.send(30)
     small.system.view(small_systems.MODEL)
     stale = small.system.rollouts.active(small_systems.MODEL)
-    small.system.rollouts.pause(small_systems.MODEL, at=small.clock.now(), actor="ann")
+    small.system.rollouts.pause(small_systems.MODEL, at=small.clock.now(), actor="ann", reason="a holiday")
     from homeostat.controllers.views import rollout_facts
 
     facts = rollout_facts(

@@ -126,9 +126,9 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any, Any, Any]] = [
         ROLLOUT,
         ROLLOUT,
     ),
-    ("pause", lambda c: c.pause("mail", **ONE), "POST", f"{M}/rollouts/pause", ONE, ROLLOUT, ROLLOUT),
-    ("resume", lambda c: c.resume("mail", **ONE), "POST", f"{M}/rollouts/resume", ONE, ROLLOUT, ROLLOUT),
-    ("approve", lambda c: c.approve("mail", **ONE), "POST", f"{M}/rollouts/approve", ONE, ROLLOUT, ROLLOUT),
+    ("pause", lambda c: c.pause("mail", **WHO), "POST", f"{M}/rollouts/pause", WHO, ROLLOUT, ROLLOUT),
+    ("resume", lambda c: c.resume("mail", **WHO), "POST", f"{M}/rollouts/resume", WHO, ROLLOUT, ROLLOUT),
+    ("approve", lambda c: c.approve("mail", **WHO), "POST", f"{M}/rollouts/approve", WHO, ROLLOUT, ROLLOUT),
     (
         "rollout_report",
         lambda c: c.rollout_report("mail", "r1"),

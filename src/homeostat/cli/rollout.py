@@ -84,26 +84,41 @@ def _progress(rollout: Rollout, evidence: Mapping[str, Any]) -> str:
 
 
 @app.command("pause")
-def pause(model: ModelArgument, server: ServerOption = None, json: JsonOption = False) -> None:
+def pause(
+    model: ModelArgument,
+    reason: ReasonOption = "paused by hand",
+    server: ServerOption = None,
+    json: JsonOption = False,
+) -> None:
     """Stay in the present step; guardrails go on."""
     with context.control_plane(server) as plane:
-        rollout = plane.pause(model, actor=context.actor())
+        rollout = plane.pause(model, actor=context.actor(), reason=reason)
     _say(rollout, json=json)
 
 
 @app.command("resume")
-def resume(model: ModelArgument, server: ServerOption = None, json: JsonOption = False) -> None:
+def resume(
+    model: ModelArgument,
+    reason: ReasonOption = "resumed by hand",
+    server: ServerOption = None,
+    json: JsonOption = False,
+) -> None:
     """Go on with a paused rollout."""
     with context.control_plane(server) as plane:
-        rollout = plane.resume(model, actor=context.actor())
+        rollout = plane.resume(model, actor=context.actor(), reason=reason)
     _say(rollout, json=json)
 
 
 @app.command("approve")
-def approve(model: ModelArgument, server: ServerOption = None, json: JsonOption = False) -> None:
+def approve(
+    model: ModelArgument,
+    reason: ReasonOption = "approved by hand",
+    server: ServerOption = None,
+    json: JsonOption = False,
+) -> None:
     """Let a rollout leave its step, which waits for a person."""
     with context.control_plane(server) as plane:
-        rollout = plane.approve(model, actor=context.actor())
+        rollout = plane.approve(model, actor=context.actor(), reason=reason)
     _say(rollout, json=json)
 
 

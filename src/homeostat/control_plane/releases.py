@@ -118,17 +118,17 @@ class ReleasesPlane:
         self._on_route(model)
         return rollout
 
-    def pause(self, model: str, *, actor: str) -> Rollout:
+    def pause(self, model: str, *, actor: str, reason: str) -> Rollout:
         self._registry.model(model)
-        return self._rollouts.pause(model, at=self._clock.now(), actor=actor)
+        return self._rollouts.pause(model, at=self._clock.now(), actor=actor, reason=reason)
 
-    def resume(self, model: str, *, actor: str) -> Rollout:
+    def resume(self, model: str, *, actor: str, reason: str) -> Rollout:
         self._registry.model(model)
-        return self._rollouts.resume(model, at=self._clock.now(), actor=actor)
+        return self._rollouts.resume(model, at=self._clock.now(), actor=actor, reason=reason)
 
-    def approve(self, model: str, *, actor: str) -> Rollout:
+    def approve(self, model: str, *, actor: str, reason: str) -> Rollout:
         self._registry.model(model)
-        return self._rollouts.approve(model, at=self._clock.now(), actor=actor)
+        return self._rollouts.approve(model, at=self._clock.now(), actor=actor, reason=reason)
 
     @explained
     def abort(self, model: str, *, actor: str, reason: str) -> Rollout:

@@ -40,10 +40,11 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
 
     def change(verb: str, summary: str, order: Callable[..., Rollout]) -> Operation:
         def handle(request: Request) -> Rollout:
-            return order(request.path["model"], actor=request.actor(request.body.actor))
+            body: OrderBody = request.body
+            return order(request.path["model"], actor=request.actor(body.actor), reason=body.reason)
 
         path = f"{ONE}/rollouts/{verb}"
-        return Operation("POST", path, summary, handle, Rollout, tag, body=ActorBody, body_required=False, **whose)
+        return Operation("POST", path, summary, handle, Rollout, tag, body=OrderBody, body_required=False, **whose)
 
     return [
         Operation(
@@ -103,17 +104,7 @@ def traffic_operations(control: ControlPlane) -> list[Operation]:
         change("pause", "Stay in the present step", control.pause),
         change("resume", "Go on with a paused rollout", control.resume),
         change("approve", "Let a rollout leave a step that waits for approval", control.approve),
-        Operation(
-            "POST",
-            f"{ONE}/rollouts/abort",
-            "End a rollout, with all traffic on the version before",
-            lambda r: control.abort(r.path["model"], actor=r.actor(r.body.actor), reason=r.body.reason),
-            Rollout,
-            tag,
-            body=OrderBody,
-            body_required=False,
-            **whose,
-        ),
+        change("abort", "End a rollout, with all traffic on the version before", control.abort),
         *_history_operations(control),
     ]
 

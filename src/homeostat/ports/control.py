@@ -167,15 +167,15 @@ class ControlPlane(ExperimentPlane, Protocol):
         """Roll a version out by the policy's steps, from the first on."""
         ...
 
-    def pause(self, model: str, *, actor: str) -> Rollout:
+    def pause(self, model: str, *, actor: str, reason: str) -> Rollout:
         """Stay in the present step; guardrails go on."""
         ...
 
-    def resume(self, model: str, *, actor: str) -> Rollout:
+    def resume(self, model: str, *, actor: str, reason: str) -> Rollout:
         """Go on with a paused rollout."""
         ...
 
-    def approve(self, model: str, *, actor: str) -> Rollout:
+    def approve(self, model: str, *, actor: str, reason: str) -> Rollout:
         """Let a rollout leave a step that waits for a person's approval."""
         ...
 

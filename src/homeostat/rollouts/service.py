@@ -281,15 +281,15 @@ class Rollouts:
                 transaction.replace(msgspec.structs.replace(held, holder=holder, until=now + length))
 
     # By hand
-    def pause(self, model: str, *, at: datetime, actor: str) -> Rollout:
+    def pause(self, model: str, *, at: datetime, actor: str, reason: str) -> Rollout:
         """Stay in the present step; guardrails go on."""
-        return self._set_state(model, RolloutState.RUNNING, RolloutState.PAUSED, at, actor)
+        return self._set_state(model, RolloutState.RUNNING, RolloutState.PAUSED, at, actor, reason)
 
-    def resume(self, model: str, *, at: datetime, actor: str) -> Rollout:
+    def resume(self, model: str, *, at: datetime, actor: str, reason: str) -> Rollout:
         """Go on."""
-        return self._set_state(model, RolloutState.PAUSED, RolloutState.RUNNING, at, actor)
+        return self._set_state(model, RolloutState.PAUSED, RolloutState.RUNNING, at, actor, reason)
 
-    def approve(self, model: str, *, at: datetime, actor: str) -> Rollout:
+    def approve(self, model: str, *, at: datetime, actor: str, reason: str) -> Rollout:
         """Let the rollout leave its present step once everything else that the step asks for is there."""
         with self._store.begin() as transaction:
             rollout = _require(transaction, model)
@@ -307,7 +307,7 @@ class Rollouts:
                 at=at,
                 actor=actor,
                 version=rollout.candidate,
-                reason=f"step '{step_name(rollout)}'",
+                reason=f"step '{step_name(rollout)}': {reason}",
                 rule="by hand",
                 inputs={"rollout": rollout.id, "position": rollout.step},
             )
@@ -340,7 +340,9 @@ class Rollouts:
                 reason=reason,
             )
 
-    def _set_state(self, model: str, source: RolloutState, target: RolloutState, at: datetime, actor: str) -> Rollout:
+    def _set_state(
+        self, model: str, source: RolloutState, target: RolloutState, at: datetime, actor: str, reason: str
+    ) -> Rollout:
         with self._store.begin() as transaction:
             rollout = _require(transaction, model)
             if rollout.state is not source:
@@ -353,7 +355,8 @@ class Rollouts:
                 at=at,
                 actor=actor,
                 version=rollout.candidate,
-                reason="by hand",
+                reason=reason,
+                rule="by hand",
                 inputs={"rollout": rollout.id},
             )
             return changed

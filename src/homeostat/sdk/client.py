@@ -328,17 +328,19 @@ class Client(ExperimentRequests):
         body = {"version": self._number(model, number), "reason": reason, "actor": actor}
         return self._transport.order(Rollout, self._path(model, "/rollouts"), body)
 
-    def pause(self, model: str, *, actor: str) -> Rollout:
+    def pause(self, model: str, *, actor: str, reason: str) -> Rollout:
         """Stay in the present step; guardrails go on."""
-        return self._transport.order(Rollout, self._path(model, "/rollouts/pause"), {"actor": actor})
+        return self._transport.order(Rollout, self._path(model, "/rollouts/pause"), {"reason": reason, "actor": actor})
 
-    def resume(self, model: str, *, actor: str) -> Rollout:
+    def resume(self, model: str, *, actor: str, reason: str) -> Rollout:
         """Go on with a paused rollout."""
-        return self._transport.order(Rollout, self._path(model, "/rollouts/resume"), {"actor": actor})
+        return self._transport.order(Rollout, self._path(model, "/rollouts/resume"), {"reason": reason, "actor": actor})
 
-    def approve(self, model: str, *, actor: str) -> Rollout:
+    def approve(self, model: str, *, actor: str, reason: str) -> Rollout:
         """Let a rollout leave a step that waits for a person's approval."""
-        return self._transport.order(Rollout, self._path(model, "/rollouts/approve"), {"actor": actor})
+        return self._transport.order(
+            Rollout, self._path(model, "/rollouts/approve"), {"reason": reason, "actor": actor}
+        )
 
     def abort(self, model: str, *, actor: str, reason: str) -> Rollout:
         """End a rollout, with all traffic on the version that was there before."""
