@@ -132,7 +132,7 @@ def _marks(course: Course, x: Linear, top: float, bottom: float, size: Size) -> 
         place = min(max(x(at), x.start), x.end)
         look = "rollback" if bad else "promotion"
         parts.append(tag("path", d=f"M{place:.1f} {top - 6:.1f}V{bottom:.1f}", class_=f"mark m-{look}"))
-        half = text_width(str(number), size.font) / 2 + 2
+        half = text_width(str(number), size.font, bold=True) / 2 + 2
         if place - half > free and number <= MOST_NUMBERED:
             parts.append(tag("text", str(number), x=place, y=top - 10, class_=f"mid badge b-{look}"))
             free = place + half

@@ -111,7 +111,9 @@ def heat_chart(
             label(name, size.plot_right + 8, middle + size.font * 0.35, size=size.font, width=room, class_="ink")
         )
     if size.is_wide:
-        body.append(_sideways("features", size.plot_left - 12, (top + bottom) / 2))
+        # Beside few features it begins at the bottom: below is the first time's label.
+        low = bottom - text_width("features", size.font) / 2
+        body.append(_sideways("features", size.plot_left - 12, min((top + bottom) / 2, low)))
     body.append(time_axis(x, bottom + 2, size, axis_title))
     description = (
         f"Effect size of drift, 0 to 1, for {len(grid.features)} features, largest first: "
