@@ -21,7 +21,7 @@ _LETTERS = {
     0.28: "il'",
     0.35: " \N{NO-BREAK SPACE}.,:;/\\|·fj",
     0.42: "It!()[]r-¹²³",
-    0.56: "cszJ*_`\"?–⁰⁴⁵⁶⁷⁸⁹⁻",
+    0.56: 'cszJ*_`"?–⁰⁴⁵⁶⁷⁸⁹⁻',
     0.62: "aeokvxy",
     0.64: "bdghnpqu0123456789{}$€FLT",
     0.72: "ABCEKPRSVXYZ",
