@@ -93,7 +93,7 @@ def course_chart(course: Course, size: Size, domain: tuple[float, float], axis_t
         heights = [y(value) if math.isfinite(value) else math.nan for value in shown[kept]]
         body.append(tag("path", d=line_path(places[kept], heights), class_=f"line course s-{line.look}"))
         wanted.append((y(float(shown[present[-1]])), line.name, f"name n-{line.look}"))
-    rooms = size.width - size.plot_right - 12
+    rooms = size.width - size.plot_right - 8
     for (_, words, class_), at in zip(
         wanted, spread([one[0] for one in wanted], size.font * 1.35, top, bottom), strict=True
     ):

@@ -106,7 +106,7 @@ def heat_chart(
             body.append(tag("path", d="".join(dots), class_=f"dots {'on-light' if wanted < 4 else 'on-dark'}"))
     for row, name in enumerate(grid.features):
         middle = top + height * (row + 0.5)
-        room = size.width - size.plot_right - 10
+        room = size.width - size.plot_right - 8
         body.append(
             label(name, size.plot_right + 8, middle + size.font * 0.35, size=size.font, width=room, class_="ink")
         )

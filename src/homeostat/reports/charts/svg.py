@@ -19,15 +19,15 @@ Floats = npt.NDArray[np.float64]
 _LETTERS = {
     0.2: "\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}",
     0.28: "il'",
-    0.35: " \N{NO-BREAK SPACE}.,:;/\\|·fj",
+    0.36: " \N{NO-BREAK SPACE}.,:;/\\|·fj",
     0.42: "It!()[]r-¹²³",
     0.56: 'cszJ*_`"?–⁰⁴⁵⁶⁷⁸⁹⁻',
     0.62: "aeokvxy",
     0.64: "bdghnpqu0123456789{}$€FLT",
-    0.72: "ABCEKPRSVXYZ",
+    0.73: "ABCEKPRSVXYZ",
     0.79: "DGHNOQU&",
-    0.87: "wM+−×±<>=≤≥~^#",
-    1.0: "mW%…—→",
+    0.84: "w+−×±<>=≤≥~^#",
+    1.02: "mMW%@…—→",
 }
 _WIDTHS = {letter: width for width, letters in _LETTERS.items() for letter in letters}
 # What a letter gains where it is bold.
