@@ -24,7 +24,7 @@ Pair = tuple[float, float]
 
 PANEL = Size("panel", 380, 50, 6, 12)
 TOP, HEIGHT, LEGEND = 34.0, 132.0, 16.0
-ROW, NAMES, FIGURES = 27.0, 112.0, 116.0
+ROW, NAMES, FIGURES = 27.0, 116.0, 116.0
 MOST_BARS = 24
 MOST_CATEGORIES = 12
 

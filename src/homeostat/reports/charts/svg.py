@@ -20,18 +20,18 @@ _LETTERS = {
     0.2: "\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}",
     0.28: "il'",
     0.36: " \N{NO-BREAK SPACE}.,:;/\\|·fj",
-    0.42: "It!()[]r-¹²³",
-    0.56: 'cszJ*_`"?–⁰⁴⁵⁶⁷⁸⁹⁻',
+    0.42: "It!()[]r-⁰¹²³⁴⁵⁶⁷⁸⁹",
+    0.56: 'cszJ*_`"?–⁻',
     0.62: "aeokvxy",
     0.64: "bdghnpqu0123456789{}$€FLT",
     0.73: "ABCEKPRSVXYZ",
-    0.79: "DGHNOQU&",
-    0.84: "w+−×±<>=≤≥~^#",
-    1.02: "mMW%@…—→",
+    0.8: "DGHNOQU&",
+    0.85: "w+−×±<>=≤≥~^#",
+    1.03: "mMW%@…—→",
 }
 _WIDTHS = {letter: width for width, letters in _LETTERS.items() for letter in letters}
 # What a letter gains where it is bold.
-_BOLD = 0.09
+_BOLD = 0.08
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Size:
         return self.width > 600
 
 
-WIDE = Size("wide", 920, 66, 150, 12)
+WIDE = Size("wide", 920, 66, 158, 12)
 PHONE = Size("phone", 360, 62, 88, 11)
 
 
@@ -103,7 +103,7 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """At most how wide text is in common sans-serif fonts, in pixels: fonts differ by a sixth, so most are narrower.
 
     >>> round(text_width("retrained", 10.0), 1), round(text_width("retrained", 10.0, bold=True), 1)
-    (46.8, 54.9)
+    (46.8, 54.0)
     """
     return sum(_letter_width(letter) + _BOLD * bold for letter in text) * size
 
@@ -124,13 +124,13 @@ def _letter_width(letter: str) -> float:
     if category == "So" and unicodedata.east_asian_width(letter) == "W":
         return 1.3
     # Of scripts beyond Latin, small letters are as wide as Latin ones but for a few; capitals may be wider than "W".
-    return {"Ll": 0.75, "Lu": 1.1}.get(category, 1.02)
+    return {"Ll": 0.75, "Lu": 1.1}.get(category, 1.03)
 
 
 def fitted(text: str, size: float, width: float, *, bold: bool = False) -> str:
     """The text, cut with an ellipsis to what fits in `width` pixels; names without spaces keep both of their ends.
 
-    >>> fitted("a_very_long_feature_name", 12.0, 80.0), fitted("a sentence of words", 12.0, 80.0)
+    >>> fitted("a_very_long_feature_name", 12.0, 80.0), fitted("a sentence of words", 12.0, 82.0)
     ('a_ver…ame', 'a sentence…')
     """
     if text_width(text, size, bold=bold) <= width:
