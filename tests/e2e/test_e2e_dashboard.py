@@ -155,6 +155,18 @@ def test_a_page_fits_and_reads_in_both_schemes(
         assert page.evaluate(looks.OVERFLOWS) == []
 
 
+@pytest.mark.parametrize(("name", "width"), [("degraded", 360), ("crowded", 1280), ("many", 360)])
+def test_a_page_fits_where_letters_are_wide(
+    browser: Browser, pages: dict[str, str], looks: ModuleType, tmp_path: Path, name: str, width: int
+) -> None:
+    file = tmp_path / f"{name}.html"
+    file.write_text(looks.widened(pages[name]), encoding="utf-8")
+    with looks.opened(browser, file, width) as page:
+        page.evaluate(UNFOLD)
+        assert page.evaluate(looks.OVERFLOWS) == []
+        assert page.evaluate(looks.OVERLAPS) == []
+
+
 def test_a_saved_page_says_that_it_is_one(
     browser: Browser, pages: dict[str, str], looks: ModuleType, tmp_path: Path
 ) -> None:

@@ -182,6 +182,20 @@ def test_a_drift_report_fits_and_reads_in_both_schemes(
         assert page.evaluate(FAINT) == []
 
 
+@pytest.mark.parametrize(("name", "width"), [("harmed", 360), ("healthy", 800)])
+def test_a_drift_report_fits_where_letters_are_wide(
+    browser: Browser, drift_files: dict[str, Path], tmp_path: Path, name: str, width: int
+) -> None:
+    # The widest of the fonts that browsers take where the page's own are missing.
+    style = """* { font-family: "DejaVu Sans", Verdana, sans-serif !important; }"""
+    wide = tmp_path / "wide.html"
+    text = drift_files[name].read_text(encoding="utf-8")
+    wide.write_text(text.replace("</style>", style + "</style>", 1), encoding="utf-8")
+    with opened(browser, wide, width) as page:
+        assert page.evaluate(OVERFLOWS) == []
+        assert page.evaluate(OVERLAPS) == []
+
+
 def test_the_verdict_and_the_advice_are_above_the_fold(browser: Browser, drift_files: dict[str, Path]) -> None:
     with opened(browser, drift_files["harmed"]) as page:
         assert page.locator("h1").inner_text() == "The data drifted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import string
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from homeostat.reports.charts.svg import text_width
 from homeostat.reports.html import render_story
 
 if TYPE_CHECKING:
@@ -94,6 +96,18 @@ FAINT = """() => {
 }"""
 
 
+# The widest of the fonts that browsers take where the page's own are missing, for machines that have it and others.
+WIDE_LETTERS = """* { font-family: "DejaVu Sans", Verdana, sans-serif !important; }"""
+
+WIDTHS = """([letters, weight]) => {
+  const pen = document.createElement("canvas").getContext("2d");
+  return ["'DejaVu Sans'", "'Liberation Sans'", "Arial"].map((family) => {
+    pen.font = `${weight} 100px ${family}, sans-serif`;
+    return [...letters].map((letter) => pen.measureText(letter).width);
+  });
+}"""
+
+
 def sample_stories() -> Any:
     name = "report_story_samples"
     if name not in sys.modules:
@@ -103,6 +117,11 @@ def sample_stories() -> Any:
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name].sample_stories()
+
+
+def widened(page: str) -> str:
+    """The page in letters as wide as common fonts have them."""
+    return page.replace("</style>", WIDE_LETTERS + "</style>", 1)
 
 
 @pytest.fixture(scope="session")
@@ -148,6 +167,29 @@ def test_a_report_fits_and_reads_in_both_schemes(
         page.emulate_media(color_scheme="dark")
         assert page.evaluate(FAINT) == []
         assert page.evaluate(OVERFLOWS) == []
+
+
+@pytest.mark.parametrize(("name", "width"), [("year", 390), ("lone", 1280), ("crowded", 1280), ("crowded", 360)])
+def test_a_report_fits_where_letters_are_wide(
+    browser: Browser, report_files: dict[str, Path], tmp_path: Path, name: str, width: int
+) -> None:
+    file = tmp_path / "wide.html"
+    file.write_text(widened(report_files[name].read_text(encoding="utf-8")), encoding="utf-8")
+    with opened(browser, file, width) as page:
+        page.evaluate("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+        assert page.evaluate(OVERFLOWS) == []
+        assert page.evaluate(OVERLAPS) == []
+
+
+@pytest.mark.parametrize(("weight", "bold"), [(400, False), (700, True)])
+def test_no_letter_is_wider_than_drawings_reckon(
+    browser: Browser, report_files: dict[str, Path], weight: int, bold: bool
+) -> None:
+    letters = string.ascii_letters + string.digits + string.punctuation + " ·–—…−±×≤≥→²³⁻éßÄÜ€\N{NARROW NO-BREAK SPACE}"
+    with opened(browser, report_files["quiet"]) as page:
+        for widths in page.evaluate(WIDTHS, [letters, weight]):
+            found = zip(letters, widths, strict=True)
+            assert [letter for letter, width in found if width > text_width(letter, 100.0, bold=bold)] == []
 
 
 def test_the_looks_above_would_find_a_fault(browser: Browser, report_files: dict[str, Path], tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from homeostat.reports.charts.evidence import evidence_chart, evidence_range, shown_tracks
 from homeostat.reports.charts.heat import MOST_FEATURES, heat_chart, heat_edges, heat_grid
-from homeostat.reports.charts.quality import axis_unit, badges, looks, majors, quality_chart, quality_domain
+from homeostat.reports.charts.quality import axis_unit, badges, looks, majors, plotted, quality_chart, quality_domain
 from homeostat.reports.charts.scale import Linear, ticks
 from homeostat.reports.charts.stages import shown_versions, stages_chart
-from homeostat.reports.charts.svg import PHONE, WIDE, text_width
+from homeostat.reports.charts.svg import PHONE, WIDE, Size, text_width
 from homeostat.reports.charts.traffic import traffic_chart, traffic_grid
 from homeostat.reports.html import story_domain
 from homeostat.reports.story import DriftMap, Mark, Story, StrategyResult, Traffic
@@ -91,6 +91,13 @@ def test_errors_of_any_scale_have_distinct_short_ticks(scale: float) -> None:
     assert max(map(len, words)) <= 7
     drawing = quality_chart(story, PHONE, story_domain(story), "time")
     assert "lower is better" in texts(drawing)
+
+
+@pytest.mark.parametrize("name", ["year", "price", "small"])
+@pytest.mark.parametrize("size", [WIDE, PHONE])
+def test_usual_strategies_are_named_in_full(stories: dict[str, Story], name: str, size: Size) -> None:
+    drawing = quality_chart(stories[name], size, story_domain(stories[name]), "time")
+    assert {strategy.name for strategy, _ in plotted(stories[name])} <= set(texts(drawing))
 
 
 def test_every_promotion_and_rollback_is_marked_and_numbered() -> None:

@@ -120,6 +120,28 @@ def test_fitted_text_fits(text: str, width: float) -> None:
     assert (shown == text) == (text_width(text, 12.0) <= width or text == "…")
 
 
+@pytest.mark.parametrize(
+    ("text", "dejavu", "liberation"),
+    # In parts of the font's size, as the fonts' own tables have them.
+    [
+        ("retrained", 4.604, 3.946),
+        ("unjudged", 4.699, 4.114),
+        ("07:07:30", 4.491, 3.892),
+        ("100\N{NARROW NO-BREAK SPACE}%", 3.059, 2.696),
+        (">2024", 3.383, 2.808),
+        ("</script>", 4.800, 3.835),
+    ],
+)
+def test_text_is_no_wider_than_reckoned_and_not_much_narrower(text: str, dejavu: float, liberation: float) -> None:
+    assert max(dejavu, liberation) <= text_width(text, 1.0) <= 1.08 * dejavu
+
+
+def test_letters_of_other_scripts_have_widths() -> None:
+    assert text_width("e\N{COMBINING ACUTE ACCENT}", 10.0) == text_width("é", 10.0) == text_width("e", 10.0)
+    assert text_width("特徴量", 10.0) >= 30.0
+    assert text_width("Женщина", 10.0) > text_width("zensina", 10.0)
+
+
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_any_number_has_words(value: float) -> None:
     words = number(value)

@@ -22,6 +22,7 @@ from homeostat.reports.charts.quality import (
     axis_unit,
     better_way,
     decision_lines,
+    heading,
     majors,
 )
 from homeostat.reports.charts.scale import Linear, padded, spread, ticks, time_range
@@ -148,13 +149,7 @@ def history_chart(history: History, size: Size, axis_title: str) -> Markup:
     body += _names(lines, y, size, history.metric)
     body += [
         time_axis(x, foot, size, axis_title),
-        tag(
-            "text",
-            f"{metric_name(history.metric)} of {WINDOW_WORDS[history.check]}{unit.words}",
-            x=0.0,
-            y=size.font,
-            class_="strong",
-        ),
+        heading(f"{metric_name(history.metric)} of {WINDOW_WORDS[history.check]}{unit.words}", size),
         tag("text", better_way(history.metric), x=0.0, y=size.font * 2.3, class_="faint"),
         tag("path", d="", class_="cross"),
     ]
@@ -215,9 +210,10 @@ def _names(
     for (look, name, *_), (end, height, value), at in zip(lines, ends, heights, strict=True):
         parts.append(tag("path", d=f"M{end + 2:.1f} {height:.1f}L{left - 3:.1f} {at:.1f}", class_=f"leader s-{look}"))
         words = metric_value(metric, value) if size.is_wide else ""
-        room = size.width - left - (text_width(words, size.font) + 6 if words else 0)
+        bold = look == "healed"
+        room = size.width - left - (text_width(words, size.font, bold=bold) + 6 if words else 0)
         class_, middle = f"name n-{look}", at + size.font * 0.35
-        parts.append(label(name, left, middle, size=size.font, width=room, class_=class_))
+        parts.append(label(name, left, middle, size=size.font, width=room, class_=class_, bold=bold))
         if words:
             parts.append(tag("text", words, x=size.width, y=middle, class_=f"end {class_}"))
     return parts

@@ -52,5 +52,8 @@ def value_axis(scale: Linear, places: Sequence[float], words: Callable[[float], 
     for value in places:
         y = scale(value)
         parts.append(tag("path", d=f"M{size.plot_left:.1f} {y:.1f}H{size.plot_right:.1f}", class_="grid"))
-        parts.append(tag("text", words(value), x=size.plot_left - 8, y=y + size.font * 0.35, class_="end"))
+        written = words(value)
+        # A value that is wider than the margin reaches into the plot rather than out of the drawing.
+        x = max(size.plot_left - 8, text_width(written, size.font))
+        parts.append(tag("text", written, x=x, y=y + size.font * 0.35, class_="end"))
     return joined(parts)

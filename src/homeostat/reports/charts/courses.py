@@ -93,7 +93,7 @@ def course_chart(course: Course, size: Size, domain: tuple[float, float], axis_t
         heights = [y(value) if math.isfinite(value) else math.nan for value in shown[kept]]
         body.append(tag("path", d=line_path(places[kept], heights), class_=f"line course s-{line.look}"))
         wanted.append((y(float(shown[present[-1]])), line.name, f"name n-{line.look}"))
-    rooms = size.width - size.plot_right - 12
+    rooms = size.width - size.plot_right - 8
     for (_, words, class_), at in zip(
         wanted, spread([one[0] for one in wanted], size.font * 1.35, top, bottom), strict=True
     ):
@@ -132,7 +132,7 @@ def _marks(course: Course, x: Linear, top: float, bottom: float, size: Size) -> 
         place = min(max(x(at), x.start), x.end)
         look = "rollback" if bad else "promotion"
         parts.append(tag("path", d=f"M{place:.1f} {top - 6:.1f}V{bottom:.1f}", class_=f"mark m-{look}"))
-        half = text_width(str(number), size.font) / 2 + 2
+        half = text_width(str(number), size.font, bold=True) / 2 + 2
         if place - half > free and number <= MOST_NUMBERED:
             parts.append(tag("text", str(number), x=place, y=top - 10, class_=f"mid badge b-{look}"))
             free = place + half

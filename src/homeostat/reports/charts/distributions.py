@@ -22,9 +22,9 @@ from homeostat.stats.profile import CategoricalSummary, NumericSummary
 Floats = npt.NDArray[np.float64]
 Pair = tuple[float, float]
 
-PANEL = Size("panel", 380, 42, 6, 12)
+PANEL = Size("panel", 380, 50, 6, 12)
 TOP, HEIGHT, LEGEND = 34.0, 132.0, 16.0
-ROW, NAMES, FIGURES = 27.0, 112.0, 116.0
+ROW, NAMES, FIGURES = 27.0, 116.0, 116.0
 MOST_BARS = 24
 MOST_CATEGORIES = 12
 
@@ -303,6 +303,8 @@ def _legend(before: int, after: int) -> Markup:
     left = 0.0
     for side, count in (("reference", before), ("current", after)):
         words = f"{side}, {counted(count, 'value') if count < 1e6 else number(count) + ' values'}"
+        if left:
+            left = min(left, PANEL.width - 20 - text_width(words, PANEL.font, bold=True))
         parts.append(tag("rect", x=left + 1, y=3.0, width=14.0, height=10.0, class_=f"area {side}"))
         parts.append(tag("text", words, x=left + 20, y=PANEL.font, class_=f"n-{side}"))
         left = PANEL.width / 2 + 4

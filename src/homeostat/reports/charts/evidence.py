@@ -9,12 +9,15 @@ import numpy as np
 from markupsafe import Markup
 
 from homeostat.reports.charts.scale import Linear, spread, step_of, ticks
-from homeostat.reports.charts.svg import floats, joined, line_path, picture, tag, thinned
+from homeostat.reports.charts.svg import floats, joined, label, line_path, picture, tag, text_width, thinned
 from homeostat.reports.format import number
 from homeostat.reports.story import EvidenceTrack
 
 WIDTH, HEIGHT = 292.0, 196.0
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 86.0, 26.0, 150.0
+LEFT, TOP, BOTTOM = 46.0, 26.0, 150.0
+# Room right of the plot: for "roll back 100", and at most for longer words.
+LEAST_RIGHT, MOST_RIGHT = 86.0, 130.0
+GAP = 8.0
 FONT = 11.0
 MOST_PANELS = 6
 LEAST_LOG = -math.log(1000.0)
@@ -50,24 +53,27 @@ def evidence_chart(track: EvidenceTrack, limits: tuple[float, float], ident: str
     """The drawing of one rollout's evidence over its labelled pairs, on a log scale."""
     pairs = np.array(track.pairs, dtype=np.float64)
     most = float(pairs.max()) if len(pairs) else 1.0
-    x = Linear(0.0, max(most, 1.0), LEFT, WIDTH - RIGHT)
     y = Linear(limits[0], limits[1], BOTTOM, TOP)
+    bounds = _bounds(track, y)
+    widest = max((text_width(words, FONT) for _, words in bounds), default=0.0)
+    right = min(max(LEAST_RIGHT, GAP + widest), MOST_RIGHT)
+    x = Linear(0.0, max(most, 1.0), LEFT, WIDTH - right)
     body = [tag("text", "evidence (e-value, log scale)", x=0.0, y=FONT, class_="faint")]
     decades = ticks(limits[0] / LN10, limits[1] / LN10, 4)
     for power in decades:
         if power != int(power):
             continue
         at = y(power * LN10)
-        body.append(tag("path", d=f"M{LEFT} {at:.1f}H{WIDTH - RIGHT}", class_="grid"))
+        body.append(tag("path", d=f"M{LEFT} {at:.1f}H{x.end:.1f}", class_="grid"))
         body.append(tag("text", _power(int(power)), x=LEFT - 6, y=at + 4, class_="end"))
     step = max(1.0, step_of(0.0, x.high, 3))
     for index in range(int(x.high / step + 1e-9) + 1):
         words, at = number(index * step), x(index * step)
         body.append(tag("path", d=f"M{at:.1f} {BOTTOM}v4", class_="axis"))
         body.append(tag("text", words, x=at, y=BOTTOM + 16, class_="mid"))
-    body.append(tag("path", d=f"M{LEFT} {BOTTOM}H{WIDTH - RIGHT}", class_="axis"))
-    body.append(tag("text", "labelled pairs", x=(LEFT + WIDTH - RIGHT) / 2, y=BOTTOM + 34, class_="mid faint"))
-    body.append(_lines(track, x, y))
+    body.append(tag("path", d=f"M{LEFT} {BOTTOM}H{x.end:.1f}", class_="axis"))
+    body.append(tag("text", "labelled pairs", x=(x.start + x.end) / 2, y=BOTTOM + 34, class_="mid faint"))
+    body.append(_lines(track, x, y, bounds))
     return picture(
         ident,
         f"Evidence of {track.title}",
@@ -79,17 +85,25 @@ def evidence_chart(track: EvidenceTrack, limits: tuple[float, float], ident: str
     )
 
 
-def _lines(track: EvidenceTrack, x: Linear, y: Linear) -> Markup:
-    parts: list[Markup] = []
-    wanted: list[tuple[float, str, str]] = []
+def _bounds(track: EvidenceTrack, y: Linear) -> list[tuple[float, str]]:
+    """The thresholds that are drawn, each with its words."""
     thresholds = {"promote": track.log_threshold_promote, "roll back": track.log_threshold_rollback}
     if math.isclose(thresholds["promote"], thresholds["roll back"], rel_tol=1e-6):
         thresholds = {"decided": track.log_threshold_promote}
-    for words, threshold in thresholds.items():
-        if math.isfinite(threshold) and y.low <= threshold <= y.high:
-            at = y(threshold)
-            parts.append(tag("path", d=f"M{LEFT} {at:.1f}H{WIDTH - RIGHT + 4}", class_="bound"))
-            wanted.append((at, f"{words} {number(math.exp(min(threshold, 700.0)), 2)}", "faint"))
+    return [
+        (threshold, f"{words} {number(math.exp(min(threshold, 700.0)), 2)}")
+        for words, threshold in thresholds.items()
+        if math.isfinite(threshold) and y.low <= threshold <= y.high
+    ]
+
+
+def _lines(track: EvidenceTrack, x: Linear, y: Linear, bounds: Sequence[tuple[float, str]]) -> Markup:
+    parts: list[Markup] = []
+    wanted: list[tuple[float, str, str]] = []
+    for threshold, words in bounds:
+        at = y(threshold)
+        parts.append(tag("path", d=f"M{LEFT} {at:.1f}H{x.end + 4:.1f}", class_="bound"))
+        wanted.append((at, words, "faint"))
     places = np.array([x(float(pair)) for pair in track.pairs])
     for name, values in (("worse", track.log_worse), ("better", track.log_better)):
         logs = np.clip(floats(values), y.low, y.high)
@@ -103,7 +117,8 @@ def _lines(track: EvidenceTrack, x: Linear, y: Linear) -> Markup:
         wanted.append((y(float(logs[present[-1]])), name, f"name n-{name}"))
     heights = spread([at for at, _, _ in wanted], FONT * 1.35, TOP - 2, BOTTOM + 2)
     for (_, words, class_), height in zip(wanted, heights, strict=True):
-        parts.append(tag("text", words, x=WIDTH - RIGHT + 8, y=height + 4, class_=class_))
+        room = WIDTH - x.end - GAP
+        parts.append(label(words, x.end + GAP, height + 4, size=FONT, width=room, class_=class_))
     return joined(parts)
 
 

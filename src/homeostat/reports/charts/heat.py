@@ -106,12 +106,14 @@ def heat_chart(
             body.append(tag("path", d="".join(dots), class_=f"dots {'on-light' if wanted < 4 else 'on-dark'}"))
     for row, name in enumerate(grid.features):
         middle = top + height * (row + 0.5)
-        room = size.width - size.plot_right - 10
+        room = size.width - size.plot_right - 8
         body.append(
             label(name, size.plot_right + 8, middle + size.font * 0.35, size=size.font, width=room, class_="ink")
         )
     if size.is_wide:
-        body.append(_sideways("features", size.plot_left - 12, (top + bottom) / 2))
+        # Beside few features it begins at the bottom: below is the first time's label.
+        low = bottom - text_width("features", size.font) / 2
+        body.append(_sideways("features", size.plot_left - 12, min((top + bottom) / 2, low)))
     body.append(time_axis(x, bottom + 2, size, axis_title))
     description = (
         f"Effect size of drift, 0 to 1, for {len(grid.features)} features, largest first: "

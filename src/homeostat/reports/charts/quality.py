@@ -51,6 +51,7 @@ OTHER_LOOKS = ("other1", "other2", "other3", "other4")
 MOST_LINES = 12
 MOST_FULL_LINES = 40
 LANE_HEIGHT, LANE_GAP = 16.0, 8.0
+SCORES = "score over all rows"
 
 
 def looks(strategies: Sequence[StrategyResult]) -> dict[str, str]:
@@ -95,7 +96,7 @@ def badges(places: Sequence[float], rollbacks: Sequence[bool], low: float, high:
 
     def placed(first: int, last: int) -> tuple[Badge, float]:
         badge = Badge((places[first] + places[last]) / 2, first + 1, last + 1, all(rollbacks[first : last + 1]))
-        half = text_width(badge.words, size) / 2 + 2
+        half = text_width(badge.words, size, bold=True) / 2 + 2
         x = min(max(badge.x, low + half), max(low + half, high - half))
         return Badge(x, badge.first, badge.last, badge.rollback), half
 
@@ -164,12 +165,12 @@ def quality_chart(story: Story, size: Size, domain: tuple[float, float], axis_ti
     body += [
         _names(story, places, series, y, size),
         time_axis(x, foot, size, axis_title),
-        tag("text", f"{metric_name(story.metric)}, rolling{unit.words}", x=0.0, y=size.font, class_="strong"),
+        heading(f"{metric_name(story.metric)}, rolling{unit.words}", size, beside=SCORES if size.is_wide else ""),
         tag("text", better_way(story.metric), x=0.0, y=size.font * 2.3, class_="faint"),
         tag("path", d="", class_="cross"),
     ]
     if size.is_wide:
-        body.append(tag("text", "score over all rows", x=size.width, y=size.font, class_="end faint"))
+        body.append(tag("text", SCORES, x=size.width, y=size.font, class_="end faint"))
     names = ", ".join(strategy.name for strategy, _ in lines)
     numbered = majors(story.marks)
     rollbacks = sum(mark.kind == "rollback" for mark in numbered)
@@ -191,6 +192,12 @@ def quality_chart(story: Story, size: Size, domain: tuple[float, float], axis_ti
         data_top=f"{head:.1f}",
         data_bottom=f"{foot:.1f}",
     )
+
+
+def heading(words: str, size: Size, *, beside: str = "") -> Markup:
+    """What is drawn, at the top left, cut to the width that the words at the top right leave."""
+    room = size.width - (text_width(beside, size.font) + 12 if beside else 0)
+    return label(words, 0.0, size.font, size=size.font, width=room, class_="strong", bold=True)
 
 
 def metric_title(metric: str) -> str:
@@ -303,7 +310,8 @@ def decision_lines(
     ]
     for row, (kind, words) in enumerate(lanes):
         middle = bottom + LANE_GAP + LANE_HEIGHT * (row + 0.5)
-        parts.append(tag("text", words, x=size.plot_left - 8, y=middle + size.font * 0.35, class_="end faint"))
+        place, room = middle + size.font * 0.35, size.plot_left - 8
+        parts.append(label(words, room, place, size=size.font, width=room, class_="end faint"))
         inside = [seconds(mark.at) for mark in marks if mark.kind == kind and x.low <= seconds(mark.at) <= x.high]
         path = "".join(f"M{place:.1f} {middle - 4:.1f}v8" for place in sorted({round(x(at), 1) for at in inside}))
         parts.append(tag("path", d=path, class_=f"tick t-{kind}"))
@@ -323,14 +331,15 @@ def _names(story: Story, places: Floats, series: dict[str, Floats], y: Linear, s
     left = size.plot_right + 12
     for (strategy, _), (end, height), at in zip(lines, ends, heights, strict=True):
         look = style[strategy.name]
+        bold = look == "healed"
         leader = f"M{end + 2:.1f} {height:.1f}L{left - 3:.1f} {at:.1f}"
         parts.append(tag("path", d=leader, class_=f"leader s-{look}"))
         words = metric_value(story.metric, strategy.scores.get(story.metric)) if size.is_wide else ""
-        room = size.width - left - (text_width(words, size.font) + 6 if words else 0)
-        class_ = f"name n-{look}"
-        parts.append(label(strategy.name, left, at + size.font * 0.35, size=size.font, width=room, class_=class_))
+        room = size.width - left - (text_width(words, size.font, bold=bold) + 6 if words else 0)
+        class_, middle = f"name n-{look}", at + size.font * 0.35
+        parts.append(label(strategy.name, left, middle, size=size.font, width=room, class_=class_, bold=bold))
         if words:
-            parts.append(tag("text", words, x=size.width, y=at + size.font * 0.35, class_=f"end {class_}"))
+            parts.append(tag("text", words, x=size.width, y=middle, class_=f"end {class_}"))
     return joined(parts)
 
 

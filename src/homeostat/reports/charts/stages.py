@@ -43,7 +43,7 @@ def stages_chart(versions: Sequence[VersionLine], size: Size, domain: tuple[floa
                 continue
             body.append(_bar(stage, left, max(right - left, 1.5), middle))
         if version.description:
-            room = size.width - size.plot_right - 12
+            room = size.width - size.plot_right - 10
             place = middle + size.font * 0.35
             body.append(
                 label(version.description, size.plot_right + 10, place, size=size.font, width=room, class_="faint")

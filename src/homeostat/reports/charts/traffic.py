@@ -134,7 +134,7 @@ def _end_names(versions: list[int], shares: Floats, stack: Floats, y: Linear, si
     heights = spread(
         [y((stack[index, -1] + stack[index + 1, -1]) / 2) for index in present], size.font * 1.3, y.end + 6, y.start - 4
     )
-    room = size.width - size.plot_right - 12
+    room = size.width - size.plot_right - 10
     return [
         label(
             f"v{versions[index]}, {percent(float(shares[index, -1]), 0)}",
