@@ -8,12 +8,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from homeostat.reports.charts.axes import time_axis
 from homeostat.reports.charts.scale import Linear, ticks
-from homeostat.reports.charts.svg import line_path, picture, tag
+from homeostat.reports.charts.svg import Size, line_path, picture, tag
 from homeostat.reports.format import MINUS, clipped, number, utc
 
 WIDTH, HEIGHT = 880.0, 248.0
-LEFT, RIGHT, TOP, BOTTOM = 64.0, 20.0, 16.0, 206.0
+LEFT, RIGHT, TOP, BOTTOM = 64.0, 48.0, 16.0, 206.0
+SIZE = Size("rollout", WIDTH, LEFT, RIGHT, 12)
 MOST_MARKS = 200
 WORDS = 400
 # Lines that are nearer than this share one label.
@@ -171,12 +173,7 @@ def traffic_chart(story: RolloutStory, marks: Sequence[StoryMark]) -> Markup:
         )
         places.append(at)
     body += [tag("text", words, x=at, y=TOP - 2, class_="mid") for at, words in _numbers(places)]
-    for share in (0.0, 0.5, 1.0):
-        at = x.low + share * (x.high - x.low)
-        place = {0.0: "start", 0.5: "mid", 1.0: "end"}[share]
-        body.append(tag("text", _when(at), x=x(at), y=BOTTOM + 18, class_=place))
-    body.append(_upright("rows"))
-    body.append(tag("text", "UTC", x=(LEFT + WIDTH - RIGHT) / 2, y=BOTTOM + 33, class_="mid"))
+    body += [time_axis(x, BOTTOM, SIZE, "UTC"), _upright("rows")]
     total_new, total_old = sum(seen.candidate), sum(seen.baseline)
     words = f"The candidate answered {total_new:,} rows and the baseline {total_old:,}."
     return picture("traffic", "Traffic by arm", words, WIDTH, HEIGHT, *body)
