@@ -96,12 +96,14 @@ class RowReader:
             if ENTITY in about or not is_name(body.parameters[ENTITY]):
                 raise Unusual
             about[ENTITY] = body.parameters[ENTITY]
+        binary.end()
+        return Row(values, about.get(PREDICTION_ID), about.get(ENTITY))
+
+    def _check_missing(self, values: Sequence[Any]) -> None:
         for place in self._required:
             value = values[place]
             if value is None or value != value:  # noqa: PLR0124 (that is what NaN is)
                 raise Unusual
-        binary.end()
-        return Row(values, about.get(PREDICTION_ID), about.get(ENTITY))
 
     def _matrix(self, tensor: InputTensor, binary: _Binary, width: int) -> list[Any]:
         datatype = tensor.datatype
@@ -118,7 +120,9 @@ class RowReader:
                 raise Unusual
             if self._is_plain and datatype in FLOATS and set(map(type, values)) <= {int, float}:
                 return list(map(float, values))
-        return [_checked(value, datatype, feature) for value, feature in zip(values, self._features, strict=True)]
+        values = [_checked(value, datatype, feature) for value, feature in zip(values, self._features, strict=True)]
+        self._check_missing(values)
+        return values
 
     def _columns(self, inputs: Sequence[InputTensor], binary: _Binary, about: dict[str, Any]) -> list[Any]:
         features, places = self._features, self._places
@@ -141,6 +145,7 @@ class RowReader:
                 raise Unusual
         if Unusual in values:
             raise Unusual
+        self._check_missing(values)
         return values
 
 
