@@ -64,6 +64,7 @@ class RowReader:
         self._features = signature.features
         self._places = {feature.name: place for place, feature in enumerate(signature.features)}
         self._known = {PREDICTION_ID, ENTITY, *self._places}
+        self._numeric = {one.name: place for place, one in enumerate(signature.features) if one.kind is Kind.NUMERIC}
         # The datatypes of a tensor that holds all features, and whether its numbers need no look of their own.
         self._of_matrix = frozenset.intersection(*(frozenset(DATATYPES[one.kind]) for one in signature.features))
         self._is_plain = all(feature.kind is Kind.NUMERIC for feature in signature.features)
@@ -125,11 +126,18 @@ class RowReader:
         return values
 
     def _columns(self, inputs: Sequence[InputTensor], binary: _Binary, about: dict[str, Any]) -> list[Any]:
-        features, places = self._features, self._places
+        features, places, numeric = self._features, self._places, self._numeric
         values: list[Any] = [Unusual] * len(features)
         for tensor in inputs:
             if tensor.shape not in ONE_VALUE:
                 raise Unusual
+            data = tensor.data
+            if type(data) is list and len(data) == 1 and type(data[0]) is float and tensor.datatype in FLOATS:
+                # Nearly every tensor of a request that has one for each column.
+                place = numeric.get(tensor.name)
+                if place is not None and values[place] is Unusual:
+                    values[place] = data[0]
+                    continue
             value = _json_value(tensor) if isinstance(tensor.data, list) else binary.value(tensor)
             place = places.get(tensor.name)
             if place is not None:
@@ -230,13 +238,14 @@ def _colons(body: InferBody) -> int:
         count += 1
         for output in body.outputs or ():
             count += 1 + output.name.count(":") + _of_parameters(output.parameters)
-    for tensor in body.inputs:
-        # A name, a shape and a datatype.
-        count += 3 + tensor.name.count(":")
+    inputs = body.inputs
+    # A name, a shape and a datatype, and mostly nothing but data beside them.
+    count += 3 * len(inputs) + "".join([tensor.name for tensor in inputs]).count(":")
+    for tensor in inputs:
         if tensor.data is not msgspec.UNSET:
             count += 1
-            if tensor.datatype == BYTES and isinstance(tensor.data, list):
-                count += sum(_colons_of(one) for one in tensor.data)
+            if tensor.datatype == BYTES:
+                count += _colons_of(tensor.data)
         if tensor.parameters is not msgspec.UNSET:
             count += _of_parameters(tensor.parameters)
             _check_parameters(tensor)
