@@ -210,6 +210,12 @@ def test_a_name_that_stands_twice_and_the_like_need_a_closer_look(content: bytes
     assert RowReader(NUMBERS).read(content) is None
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_the_json_ends_where_the_header_says(more: int) -> None:
+    content = json.dumps({"inputs": [MATRIX]}).encode()
+    assert check_equal(content, NUMBERS, len(content) + more) == (more == 0)
+
+
 def framed(inputs: list[tuple[str, str, list[int], bytes]], **more: Any) -> tuple[bytes, int]:
     """A request whose tensors come as binary data, and the length of its JSON."""
     tensors = [

@@ -75,6 +75,8 @@ class RowReader:
 
         `head_length` is how many bytes the JSON has, where binary data follow it.
         """
+        if head_length is not None and head_length > len(content):
+            return None
         head, rest = (content, b"") if head_length is None else (content[:head_length], content[head_length:])
         try:
             body = HEAD.decode(head)
