@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -293,7 +294,10 @@ def told(outcome: tuple[int, str, str]) -> tuple[int, str, str]:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """A server over the state of a folder; its controllers rest until they are asked, as those of commands do."""
+    """A server over the state of a folder; its controllers have looked once and rest until they are asked.
+
+    So do those of commands.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", "from homeostat.cli import main; main()", "serve", "--port", "0", "--json"],
         cwd=folder,
@@ -305,7 +309,12 @@ def serving(folder: Path) -> Iterator[str]:
     try:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
-        yield json.loads("".join([*takewhile(lambda line: line != "}\n", lines), "}"]))["url"]
+        url = json.loads("".join([*takewhile(lambda line: line != "}\n", lines), "}"]))["url"]
+        until = time.monotonic() + 120
+        while '"message":"watching"' not in (folder / "server.log").read_text(encoding="utf-8"):
+            assert time.monotonic() < until, "the controllers never looked"
+            time.sleep(0.05)
+        yield url
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(120)

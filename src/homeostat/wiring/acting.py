@@ -43,12 +43,16 @@ def act(system: System, stop: threading.Event, work: threading.Event) -> None:
     # Half of a start, and nothing that answers needs it.
     import_module("scipy.stats")
     looks = Looks(system.store)
+    is_first = True
     while not stop.is_set():
         try:
             asked = looks.waiting()
             system.tick()
             if asked:
                 looks.done(asked)
+            if is_first:
+                _LOG.info("watching")
+                is_first = False
         except Exception:
             # A store that is away, or whatever else: the next pass may find it well again.
             _LOG.exception("A pass of the controllers broke.")
