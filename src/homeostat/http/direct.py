@@ -8,9 +8,9 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -22,11 +22,12 @@ from homeostat.http.limits import Limits, Slot
 from homeostat.http.metrics import ServerMetrics
 from homeostat.http.protocol import DirectRequest
 from homeostat.http.trust import Trust
-from homeostat.records import KeyRole, Version
+from homeostat.records import KeyRole, Signature, Version
 from homeostat.serving.batching import Batcher, Waiting
 from homeostat.serving.decoding import Row
 
 MOST_KEPT = 1000
+Made = TypeVar("Made")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _FIXED = b"".join(b"%b: %b\r\n" % header for header in SAFE)
 _LOG = logging.getLogger("homeostat.http")
@@ -62,6 +63,24 @@ class Target(NamedTuple):
     dialect: Dialect
     model: str
     route: str
+
+
+class PerVersion(Generic[Made]):
+    """What dialects make for the signature of each version that is asked, made once."""
+
+    def __init__(self, make: Callable[[Signature], Made]) -> None:
+        self._make = make
+        self._made: dict[tuple[str, int], Made] = {}
+
+    def of(self, version: Version) -> Made:
+        """What was made for a version."""
+        key = (version.model, version.number)
+        found = self._made.get(key)
+        if found is None:
+            if len(self._made) >= MOST_KEPT:
+                self._made.clear()
+            found = self._made[key] = self._make(version.signature)
+        return found
 
 
 class _Caller(NamedTuple):

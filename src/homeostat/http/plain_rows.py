@@ -9,12 +9,11 @@ from typing import Any
 import msgspec
 
 from homeostat.http.data_plane import reply_of_row
-from homeostat.http.direct import Answer, Target
+from homeostat.http.direct import Answer, PerVersion, Target
 from homeostat.records import Version
 from homeostat.serving.batching import Waiting
 from homeostat.serving.decoding import Row, RowDecoder
 
-MOST_DECODERS = 1000
 DEFAULT = "/predict"
 ROUTE = "/models/{model}/predict"
 _PATH = re.compile(rb"/models/([A-Za-z0-9_.-]{1,100})/predict")
@@ -25,7 +24,7 @@ class PlainRows:
     """The dialect of `/predict`."""
 
     def __init__(self) -> None:
-        self._decoders: dict[tuple[str, int], RowDecoder] = {}
+        self._decoders = PerVersion(RowDecoder)
 
     def target(self, url: bytes) -> Target | None:
         if url == b"/predict":
@@ -34,12 +33,7 @@ class PlainRows:
         return None if found is None else Target(self, found[1].decode(), ROUTE)
 
     def decode(self, content: bytes, _head: Sequence[tuple[bytes, bytes]], version: Version) -> tuple[Row, Any] | None:
-        decoder = self._decoders.get((version.model, version.number))
-        if decoder is None:
-            if len(self._decoders) >= MOST_DECODERS:
-                self._decoders.clear()
-            decoder = self._decoders[version.model, version.number] = RowDecoder(version.signature)
-        row = decoder.decode(content)
+        row = self._decoders.of(version).decode(content)
         return None if row is None else (row, None)
 
     def encode(self, waited: Waiting, _kept: Any) -> Answer:

@@ -47,11 +47,6 @@ class Predictions:
     arm: npt.NDArray[Any]
     route: int
 
-    def row(self, place: int) -> Predictions:
-        """The answer for one row."""
-        at = slice(place, place + 1)
-        return Predictions(self.ids[at], self.output[at], self.score[at], self.version[at], self.arm[at], self.route)
-
 
 class Gateway:
     """Serves the models of one process."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from homeostat.errors import HomeostatError
-from homeostat.http.direct import Answer, Target
+from homeostat.http.direct import Answer, PerVersion, Target
 from homeostat.http.inference_protocol.framing import HEAD_LENGTH, MOST_DIGITS
 from homeostat.http.inference_protocol.replies import check_outputs, encoded_row
 from homeostat.http.inference_protocol.requests import Wanted, wanted
@@ -22,7 +22,6 @@ from homeostat.serving.decoding import Row
 ROUTE = "/v2/models/{model}/infer"
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9_.-]{1,100})/infer")
 _LENGTH = HEAD_LENGTH.encode()
-MOST_READERS = 1000
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -36,22 +35,17 @@ class InferenceRows:
     """The dialect of `/v2/models/{model}/infer`."""
 
     def __init__(self) -> None:
-        self._readers: dict[tuple[str, int], RowReader] = {}
+        self._readers = PerVersion(RowReader)
 
     def target(self, url: bytes) -> Target | None:
         found = _PATH.fullmatch(url)
         return None if found is None else Target(self, found[1].decode(), ROUTE)
 
     def decode(self, content: bytes, head: Sequence[tuple[bytes, bytes]], version: Version) -> tuple[Row, Any] | None:
-        reader = self._readers.get((version.model, version.number))
-        if reader is None:
-            if len(self._readers) >= MOST_READERS:
-                self._readers.clear()
-            reader = self._readers[version.model, version.number] = RowReader(version.signature)
         lengths = [value for name, value in head if name == _LENGTH]
         if lengths and not (len(lengths) == 1 and lengths[0].isdigit() and len(lengths[0]) <= MOST_DIGITS):
             return None
-        read = reader.read(content, int(lengths[0]) if lengths else None)
+        read = self._readers.of(version).read(content, int(lengths[0]) if lengths else None)
         if read is None:
             return None
         row, body = read
